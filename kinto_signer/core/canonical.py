@@ -1,0 +1,219 @@
+"""The canonical form of JSON values and of a collection: the exact bytes that a signature covers.
+
+The form is the one of Mozilla's canonicaljson-rs (decision 1): keys sorted by code point, no white space, everything outside
+printable ASCII, and U+007F, as lower-case ``\\uXXXX``. For values without floats the standard library writes the same bytes
+but for U+007F; floats go through canonicaljson-rs itself (extra ``[floats]``).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kinto_signer.errors import ConfigurationError, UnsignableValue
+
+Record = dict[str, Any]
+
+MAX_DEPTH = 64
+"""Nesting allowed in a record or a collection attribute; canonicaljson-rs crashes beyond about 10,000 levels."""
+
+MAX_SAFE_INTEGER = 2**53 - 1
+"""The largest integer that every reader keeps exactly (JavaScript's numbers are doubles)."""
+
+SIGNATURE_PREFIX = b"Content-Signature:\x00"
+"""Put in front of the canonical form before it is signed (Autograph, Content-Signature)."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Digests:
+    """What one pass over the canonical form of a collection yields."""
+
+    signed: bytes
+    """SHA-384 over the prefix and the canonical form: the 48 bytes that are signed."""
+    hash: str
+    """``sha384-`` and base64 of the SHA-384 over the canonical form alone: the published attribute ``hash``."""
+
+
+def canonical_json(value: Any) -> str:
+    """`value` in its canonical form, as ASCII text.
+
+    Raises UnsignableValue for what has none: NaN, infinities, lone surrogates, integers beyond 64 bits, other types than
+    JSON's, nesting deeper than MAX_DEPTH. Raises ConfigurationError for floats without the extra ``[floats]``.
+    """
+    problem = next(_problems(value, _canonical_problem, "$"), None)
+    if problem:
+        raise UnsignableValue(problem.why, path=problem.path)
+    return _with_floats(value) if _has_float(value) else _dumps(value)
+
+
+def canonical_chunks(records: Iterable[Mapping[str, Any]], timestamp: int) -> Iterator[bytes]:
+    """The canonical form of a collection, piece by piece.
+
+    ``{"data": [live records by id], "last_modified": "<timestamp>"}``; ids sort by code point.
+
+    records: live records, in any order. timestamp: integer milliseconds, written as a *string*.
+    Raises UnsignableValue that names the record and the JSON path.
+    """
+    yield b'{"data":['
+    separator = b""
+    for record in sorted(records, key=_record_id):
+        try:
+            yield separator + canonical_json(record).encode("ascii")
+        except UnsignableValue as error:
+            raise UnsignableValue(error.why, path=error.path, record=str(record.get("id"))) from error
+        separator = b","
+    yield f'],"last_modified":"{timestamp}"}}'.encode("ascii")
+
+
+def signed_bytes(records: Iterable[Mapping[str, Any]], timestamp: int) -> bytes:
+    """The exact bytes a signature covers, without the prefix; see `canonical_chunks`."""
+    return b"".join(canonical_chunks(records, timestamp))
+
+
+def digests(records: Iterable[Mapping[str, Any]], timestamp: int) -> Digests:
+    """The digests of a collection's canonical form, computed without holding it as a whole."""
+    signed, plain = hashlib.sha384(SIGNATURE_PREFIX), hashlib.sha384()
+    for chunk in canonical_chunks(records, timestamp):
+        signed.update(chunk)
+        plain.update(chunk)
+    return Digests(signed.digest(), format_hash(plain.digest()))
+
+
+def format_hash(digest: bytes) -> str:
+    """A SHA-384 digest as it stands in ``hash``: ``sha384-`` and standard base64."""
+    return "sha384-" + base64.b64encode(digest).decode("ascii")
+
+
+def parse_hash(text: object) -> bytes | None:
+    """The 48 bytes of a text written by `format_hash`; None if it is anything else."""
+    if not isinstance(text, str) or not text.startswith("sha384-"):
+        return None
+    try:
+        digest = base64.b64decode(text[7:], validate=True)
+    except ValueError:
+        return None
+    return digest if len(digest) == 48 else None
+
+
+def without_timestamp(record: Mapping[str, Any]) -> Record:
+    """The content of a record: everything but ``last_modified``."""
+    return {key: value for key, value in record.items() if key != "last_modified"}
+
+
+def same_content(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two records say the same but for their timestamps (``1``, ``1.0`` and ``true`` are three things)."""
+    ours, theirs = without_timestamp(one), without_timestamp(other)
+    return ours == theirs and _dumps(ours) == _dumps(theirs)
+
+
+# --- values that do not survive every hop -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a value is refused, and where: a JSON path such as ``$.details[2].price``."""
+
+    path: str
+    why: str
+
+
+def find_problem(value: Any, *, allow_floats: bool = False, path: str = "$") -> Problem | None:
+    """The first value, in document order, that would not reach every reader unchanged; None if all do.
+
+    Refused: floats (unless allowed: their spelling changes from store to store), integers beyond 2^53 - 1, U+0000
+    (PostgreSQL cannot store it), lone surrogates (no UTF-8), nesting deeper than MAX_DEPTH.
+    """
+    return next(_problems(value, _write_problem if allow_floats else _write_problem_no_floats, path), None)
+
+
+def _problems(value: Any, scalar: Callable[[Any], str | None], path: str) -> Iterator[Problem]:
+    """Walk `value` in document order without recursion; `scalar` says what is wrong with one leaf or key."""
+    stack: list[tuple[str, Any, int]] = [(path, value, 0)]
+    while stack:
+        where, item, depth = stack.pop()
+        if isinstance(item, (dict, list)):
+            if depth >= MAX_DEPTH:
+                yield Problem(where, f"nested deeper than {MAX_DEPTH} levels")
+                continue
+            if isinstance(item, dict):
+                for key in item:
+                    why = scalar(key) if isinstance(key, str) else "a key that is no string"
+                    if why:
+                        yield Problem(where, f"key {key!r}: {why}")
+                stack.extend((_step(where, key), child, depth + 1) for key, child in reversed(item.items()))
+            else:
+                stack.extend((f"{where}[{i}]", item[i], depth + 1) for i in range(len(item) - 1, -1, -1))
+            continue
+        why = scalar(item)
+        if why:
+            yield Problem(where, why)
+
+
+def _step(path: str, key: Any) -> str:
+    return f"{path}.{key}" if isinstance(key, str) and key.isidentifier() else f"{path}[{key!r}]"
+
+
+def _canonical_problem(item: Any) -> str | None:
+    if isinstance(item, str):
+        return "a lone surrogate, which no UTF-8 text can hold" if _SURROGATE.search(item) else None
+    if isinstance(item, float):
+        return None if item - item == 0 else "NaN and infinities are not JSON"
+    if isinstance(item, int):
+        return None if -(2**63) <= item < 2**64 else f"the integer {item} does not fit 64 bits"
+    return None if item is None else f"a value of type {type(item).__name__} is not JSON"
+
+
+def _write_problem(item: Any) -> str | None:
+    if isinstance(item, str) and "\x00" in item:
+        return "contains the character U+0000, which cannot be stored"
+    if isinstance(item, int) and not isinstance(item, bool) and abs(item) > MAX_SAFE_INTEGER:
+        return f"the integer {item} is beyond 2^53 - 1 and would change on the way (tip: use a string)"
+    return _canonical_problem(item)
+
+
+def _write_problem_no_floats(item: Any) -> str | None:
+    if isinstance(item, float):
+        return f"field contains float value (tip: use integer or string), {item!r}"
+    return _write_problem(item)
+
+
+def _has_float(value: Any) -> bool:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, float):
+            return True
+        if isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+    return False
+
+
+def _dumps(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return text.replace("\x7f", "\\u007f") if "\x7f" in text else text
+
+
+def _with_floats(value: Any) -> str:
+    try:
+        import canonicaljson
+    except ImportError as error:
+        raise ConfigurationError(
+            "The collection contains floats, whose canonical form needs canonicaljson-rs: install `kinto-signer[floats]`."
+        ) from error
+    return str(canonicaljson.dumps(value))
+
+
+def _record_id(record: Mapping[str, Any]) -> str:
+    identifier = record.get("id")
+    if not isinstance(identifier, str):
+        raise UnsignableValue(f"a record whose id is not a string: {identifier!r}", path="$.id")
+    return identifier

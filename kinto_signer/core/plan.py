@@ -1,0 +1,126 @@
+"""What one publication writes, and with which timestamps (decisions 2 and 4).
+
+Readers ask for what changed after the timestamp they verified last, and old readers verify against the ETag of the records. So
+whatever is written anywhere gets a timestamp above everything that was there, all of them increase strictly, and the greatest
+one, carried by a record or a tombstone in every place, is the one that is signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from kinto_signer.core.canonical import Record, same_content
+from kinto_signer.core.changeset import TIMESTAMP_MARKER, by_record_id, is_tombstone, latest, tombstone
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a place holds before a publication.
+
+    etag: of its list of records, integer milliseconds. changes: live records and the tombstones that are known.
+    fresh: nothing was ever published there, so that nobody has read it and old timestamps may be written.
+    """
+
+    etag: int
+    changes: Sequence[Record] = ()
+    fresh: bool = False
+
+    @property
+    def records(self) -> list[Record]:
+        return [change for change in self.changes if not is_tombstone(change)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A publication: the timestamp to sign, and what to write to S's destination and to each authority.
+
+    Each list holds live records and tombstones in the order in which they have to be written (increasing timestamps).
+    """
+
+    timestamp: int
+    records: list[Record]
+    """All live records after the publication."""
+    destination: list[Record]
+    authorities: list[list[Record]]
+
+
+def plan(source: Sequence[Record], destination: Held, authorities: Sequence[Held], now: int) -> Plan:
+    """Plan the publication of the live records `source`.
+
+    destination: S's own signed copy. authorities: the servers that readers use. now: S's clock, integer milliseconds.
+    Content that is the same everywhere keeps its timestamp, so that no difference means no new records. What an
+    authority already holds of an earlier, unfinished publication keeps the timestamp it has there.
+    """
+    places = [destination, *authorities]
+    fresh_timestamp = count(max(now, *(max(place.etag, latest(place.changes)) for place in places)) + 1)
+    records = _stamp(source, destination, authorities, fresh_timestamp)
+    dead = _bury(records, destination, authorities, fresh_timestamp)
+    writes = [_missing(records, dead, place) for place in places]
+    timestamp = max(latest(records), latest(dead), latest(destination.changes))
+    if any(not _carries(timestamp, place, missing) for place, missing in zip(places, writes, strict=True)):
+        next(fresh_timestamp)  # the marker has to be created, a millisecond earlier, before it can be deleted
+        timestamp = next(fresh_timestamp)
+        marker = tombstone(TIMESTAMP_MARKER, timestamp)
+        writes = [[*missing, marker] for missing in writes]
+    return Plan(timestamp, records, writes[0], writes[1:])
+
+
+def _stamp(
+    source: Sequence[Record], destination: Held, authorities: Sequence[Held], fresh: Iterator[int]
+) -> list[Record]:
+    """The records to be published, each with the timestamp it will have everywhere."""
+    published = by_record_id(destination.records)
+    elsewhere = [by_record_id(place.records) for place in authorities]
+    stamped = []
+    for record in sorted(source, key=lambda record: record["last_modified"]):
+        candidates = [place.get(record["id"]) for place in (published, *elsewhere)]
+        timestamp = _kept_timestamp(record, candidates, destination, authorities)
+        stamped.append({**record, "last_modified": next(fresh) if timestamp is None else timestamp})
+    return stamped
+
+
+def _kept_timestamp(
+    record: Record, candidates: Sequence[Record | None], destination: Held, authorities: Sequence[Held]
+) -> int | None:
+    """A timestamp that the record already has, if every place either holds exactly it or may still be given it."""
+    places = [destination, *authorities]
+    for candidate in candidates:
+        if candidate is None or not same_content(candidate, record):
+            continue
+        timestamp = candidate["last_modified"]
+        if all(
+            _is_exactly(there, record, timestamp) or place.fresh or timestamp > place.etag
+            for there, place in zip(candidates, places, strict=True)
+        ):
+            return int(timestamp)
+    return None
+
+
+def _is_exactly(there: Record | None, record: Record, timestamp: int) -> bool:
+    return there is not None and there["last_modified"] == timestamp and same_content(there, record)
+
+
+def _bury(
+    records: Sequence[Record], destination: Held, authorities: Sequence[Held], fresh: Iterator[int]
+) -> list[Record]:
+    """A tombstone for everything that is alive somewhere and is to be published nowhere."""
+    live = {record["id"] for record in records}
+    places = [destination, *authorities]
+    doomed = {change["id"] for place in places for change in place.records} - live
+    return [tombstone(record_id, next(fresh)) for record_id in sorted(doomed)]
+
+
+def _missing(records: Sequence[Record], dead: Sequence[Record], place: Held) -> list[Record]:
+    """What has to be written to `place`, in the order of timestamps."""
+    there = by_record_id(place.records)
+    writes = [record for record in records if not _is_exactly(there.get(record["id"]), record, record["last_modified"])]
+    writes += [grave for grave in dead if grave["id"] in there]
+    return sorted(writes, key=lambda change: change["last_modified"])
+
+
+def _carries(timestamp: int, place: Held, missing: Sequence[Record]) -> bool:
+    """Whether the place's ETag will be `timestamp` once `missing` is written there."""
+    written = any(change["last_modified"] == timestamp for change in missing)
+    return timestamp > place.etag if written else timestamp == place.etag and bool(place.changes)

@@ -1,0 +1,186 @@
+"""Repositories hold collections, middlewares change one thing about a repository, the synchronizer moves what changed.
+
+Names of collections are ``bucket/collection``. Every role in the product is a wiring of these parts (design, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from kinto_signer.core.changeset import EMPTY, Changeset, merge
+from kinto_signer.core.trust import Trust, check
+from kinto_signer.errors import (
+    BadAnswerError,
+    BadSignatureError,
+    HashMismatchError,
+    NotYetValidError,
+    RollbackError,
+    SameTimestampError,
+)
+
+DAY_MS = 24 * 3600 * 1000
+FUTURE_TOLERANCE_MS = DAY_MS
+"""How far ahead of the clock a signed timestamp may be. Publishing 100,000 records at once runs 97 s ahead."""
+
+
+class Repository(Protocol):
+    """A place that holds collections.
+
+    After an error in `apply` the repository is as before. Where `atomic` is False it may raise PartlyApplied instead, and
+    applying the same changeset again completes it.
+    """
+
+    atomic: bool
+
+    def timestamp(self, name: str) -> int:
+        """The last signed timestamp held, integer milliseconds; 0 if nothing is held."""
+        ...
+
+    def highest(self, name: str) -> int:
+        """The greatest timestamp ever applied here, which `wipe` does not forget; 0 if there was none."""
+        ...
+
+    def changeset(self, name: str, since: int = 0) -> Changeset:
+        """What changed after the signed timestamp `since`; everything for 0; `EMPTY` if nothing is held."""
+        ...
+
+    def apply(self, name: str, changeset: Changeset) -> None:
+        """Make `merge(held, changeset)` what is held. A complete changeset (``since == 0``) replaces everything."""
+        ...
+
+    def wipe(self, name: str) -> None:
+        """Forget the collection's records and attributes."""
+        ...
+
+
+class Middleware:
+    """A repository around a repository; subclasses change one thing."""
+
+    def __init__(self, inner: Repository) -> None:
+        self.inner = inner
+
+    @property
+    def atomic(self) -> bool:
+        return self.inner.atomic
+
+    def timestamp(self, name: str) -> int:
+        return self.inner.timestamp(name)
+
+    def highest(self, name: str) -> int:
+        return self.inner.highest(name)
+
+    def changeset(self, name: str, since: int = 0) -> Changeset:
+        return self.inner.changeset(name, since)
+
+    def apply(self, name: str, changeset: Changeset) -> None:
+        self.inner.apply(name, changeset)
+
+    def wipe(self, name: str) -> None:
+        self.inner.wipe(name)
+
+
+class Verify(Middleware):
+    """Refuse to store, and to hand out, a state that no trusted key signed; refuse to store an older one.
+
+    now_ms: the clock, integer milliseconds; None where timestamps in the future need no refusal.
+    """
+
+    def __init__(self, inner: Repository, trust: Trust, now_ms: Callable[[], int] | None = None) -> None:
+        super().__init__(inner)
+        self.trust = trust
+        self.now_ms = now_ms
+
+    def changeset(self, name: str, since: int = 0) -> Changeset:
+        state = self.inner.changeset(name)
+        if state == EMPTY:
+            return state
+        check(name, state, self.trust)
+        return state if since == 0 else self.inner.changeset(name, since)
+
+    def apply(self, name: str, changeset: Changeset) -> None:
+        base = self.inner.changeset(name) if changeset.since else EMPTY
+        if changeset.since != base.timestamp:
+            raise BadAnswerError(
+                f"{name}: a difference since {changeset.since} does not fit what is held here ({base.timestamp}). "
+                "The local copy was kept."
+            )
+        self._refuse_wrong_time(name, changeset.timestamp)
+        state = merge(base, changeset)
+        check(name, state, self.trust)
+        self._refuse_other_content(name, state)
+        self.inner.apply(name, changeset)
+
+    def _refuse_wrong_time(self, name: str, timestamp: int) -> None:
+        highest = self.inner.highest(name)
+        if timestamp < highest:
+            raise RollbackError(name, highest, timestamp)
+        if self.now_ms is not None and timestamp > self.now_ms() + FUTURE_TOLERANCE_MS:
+            raise NotYetValidError(
+                f"{name}: the state is dated {timestamp}, more than {FUTURE_TOLERANCE_MS // 3_600_000} hours after this "
+                "machine's clock. The local copy was kept. Look at the clocks of the publisher and of this machine."
+            )
+
+    def _refuse_other_content(self, name: str, state: Changeset) -> None:
+        if self.inner.timestamp(name) != state.timestamp:
+            return
+        held = self.inner.changeset(name)
+        if held.digests().hash != state.digests().hash:
+            raise SameTimestampError(
+                f"{name}: the server offers another content under the timestamp {state.timestamp} that is held here. "
+                "The local copy was kept. Somebody signed two contents under one timestamp: ask the publisher."
+            )
+
+
+class Synchronizer:
+    """Bring `destination` up to date with `source`, moving what changed."""
+
+    def __init__(self, source: Repository, destination: Repository) -> None:
+        self.source = source
+        self.destination = destination
+
+    def sync(self, name: str) -> Changeset:
+        """Apply what changed since the last signed timestamp; returns the changeset that was applied.
+
+        A difference that does not verify is asked for once more as a whole, since what is held may be what is wrong.
+        Raises what the repositories raise; the destination is then as before.
+        """
+        changeset = self.source.changeset(name, self.destination.timestamp(name))
+        try:
+            self.destination.apply(name, changeset)
+        except (BadSignatureError, HashMismatchError, SameTimestampError, BadAnswerError):
+            if changeset.since == 0:
+                raise
+            changeset = self.source.changeset(name, 0)
+            self.destination.apply(name, changeset)
+        return changeset
+
+
+class MemoryRepository:
+    """Collections in a dictionary: for tests, and for programs that need no copy on disk."""
+
+    atomic = True
+
+    def __init__(self) -> None:
+        self._held: dict[str, Changeset] = {}
+        self._highest: dict[str, int] = {}
+
+    def timestamp(self, name: str) -> int:
+        return self._held.get(name, EMPTY).timestamp
+
+    def highest(self, name: str) -> int:
+        return self._highest.get(name, 0)
+
+    def changeset(self, name: str, since: int = 0) -> Changeset:
+        held = self._held.get(name, EMPTY)
+        if since == 0:
+            return held
+        newer = [change for change in held.changes if change["last_modified"] > since]
+        return Changeset(held.timestamp, newer, held.metadata, since)
+
+    def apply(self, name: str, changeset: Changeset) -> None:
+        self._held[name] = merge(self._held.get(name, EMPTY), changeset)
+        self._highest[name] = max(self.highest(name), changeset.timestamp)
+
+    def wipe(self, name: str) -> None:
+        self._held.pop(name, None)

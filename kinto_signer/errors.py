@@ -1,0 +1,231 @@
+"""The error tree: what failed, the exit code it means and the stable ``reason`` that alerts key on.
+
+Messages say what happened, what was kept and what to do next; none of them carries a secret. This module imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+EXIT_PRECEDENCE = (2, 3, 4, 7, 9, 6, 8, 5, 1, 10)
+"""When several exit codes apply, the first of these wins (design, section 8)."""
+
+
+def worst_exit_code(codes: Iterable[int]) -> int:
+    """The exit code of a run in which each of `codes` happened; 0 if nothing did."""
+    seen = set(codes) - {0}
+    return next((code for code in EXIT_PRECEDENCE if code in seen), max(seen, default=0))
+
+
+class KintoSignerError(Exception):
+    """Anything this package raises on purpose."""
+
+    exit_code = 1
+    reason = "failed"
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0]) if self.args else self.__class__.__name__
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.reason}]"
+
+
+class ConfigurationError(KintoSignerError):
+    """A setting, a flag or a file that the operator gave cannot be used. The message quotes it."""
+
+    exit_code = 2
+    reason = "configuration"
+
+
+class NotFoundError(KintoSignerError):
+    """What was asked for does not exist where it was looked for."""
+
+    reason = "not-found"
+
+
+class PartlyApplied(KintoSignerError):
+    """A repository that is not atomic holds part of a changeset; applying the same changeset again completes it."""
+
+    reason = "partly-applied"
+
+
+class UnsignableValue(KintoSignerError):
+    """A value that has no canonical form, or that does not survive every hop from editor to reader.
+
+    `record` is the record's id (or None), `path` its JSON path, e.g. ``$.details[2].price``.
+    """
+
+    exit_code = 3
+    reason = "bad-answer"
+
+    def __init__(self, why: str, *, path: str = "$", record: str | None = None) -> None:
+        where = f"record {record!r}, {path}" if record is not None else path
+        super().__init__(f"{where}: {why}")
+        self.why = why
+        self.path = path
+        self.record = record
+
+
+class SigningError(KintoSignerError):
+    """A signer could not sign, or what it returned does not verify."""
+
+    reason = "signer"
+
+
+class WorkflowError(KintoSignerError):
+    """A change of status that the rules do not allow; ``forbidden`` where the person is the reason."""
+
+    exit_code = 6
+    reason = "refused"
+
+    def __init__(self, message: str, *, forbidden: bool = False) -> None:
+        super().__init__(message)
+        self.forbidden = forbidden
+
+
+# --- integrity: nothing unverified was applied (exit code 3) ---------------------------------------------------------
+
+
+class VerificationError(KintoSignerError):
+    """What was received is not what a trusted key signed, or not newer than what is held."""
+
+    exit_code = 3
+    reason = "bad-signature"
+
+
+class BadSignatureError(VerificationError):
+    """A signature is malformed, or it is not over this content by a trusted key."""
+
+
+class UnsignedError(VerificationError):
+    """No signature at all. Never "nothing to check", also not for an empty collection."""
+
+    reason = "unsigned"
+
+
+class UnknownKeyError(VerificationError):
+    """Signed correctly, by a key that was not trusted beforehand."""
+
+    reason = "unknown-key"
+
+
+class HashMismatchError(VerificationError):
+    """The content is not the one whose hash was published beside the signature."""
+
+    reason = "hash-mismatch"
+
+
+class OtherCollectionError(VerificationError):
+    """The answer says that it is another collection than the one that was asked for."""
+
+    reason = "other-collection"
+
+
+class NotYetValidError(VerificationError):
+    """A timestamp further in the future than the tolerance: accepting it would freeze the collection."""
+
+    reason = "not-yet-valid"
+
+
+class RollbackError(VerificationError):
+    """A state older than the newest one that was verified here."""
+
+    reason = "rollback"
+
+    def __init__(self, collection: str, ours: int, theirs: int) -> None:
+        super().__init__(
+            f"{collection}: the server offers the state of {theirs}, older than {ours}, which was verified here before. "
+            f"The local copy was kept. Ask the publisher; to accept an older state anyway: "
+            f"`kinto-updater reset {collection} --accept-older`."
+        )
+        self.ours = ours
+        self.theirs = theirs
+
+
+class SameTimestampError(VerificationError):
+    """Two different contents under one timestamp."""
+
+    reason = "same-timestamp"
+
+
+class BadAnswerError(VerificationError):
+    """An answer that is not what the protocol promises: not JSON, truncated, doubled, of the wrong shape."""
+
+    reason = "bad-answer"
+
+
+class TooLargeError(VerificationError):
+    """More bytes, pages or records than the reader is willing to take."""
+
+    reason = "too-large"
+
+
+class OffOriginError(VerificationError):
+    """The server sends us to another origin, where neither we nor our credentials go."""
+
+    reason = "off-origin"
+
+
+class CorruptCacheError(VerificationError):
+    """The local copy is not what was verified when it was written."""
+
+    reason = "corrupt-cache"
+
+
+# --- the other side or the network (exit codes 4, 5, 6, 7) ------------------------------------------------------------
+
+
+class CredentialsError(KintoSignerError):
+    """The server does not accept our credentials, or they lack a permission."""
+
+    exit_code = 4
+    reason = "refused"
+
+
+class TryLaterError(KintoSignerError):
+    """Nothing is wrong that waiting could not mend."""
+
+    exit_code = 5
+    reason = "unreachable"
+
+
+class UnreachableError(TryLaterError):
+    """No connection, a connection that was cut, or an answer 5xx."""
+
+
+class DeadlineError(TryLaterError):
+    """The total time allowed for the work ran out."""
+
+    reason = "deadline"
+
+
+class BackoffError(TryLaterError):
+    """The server asks to wait; `until` is when it may be asked again, in epoch seconds."""
+
+    reason = "backoff"
+
+    def __init__(self, message: str, *, until: float) -> None:
+        super().__init__(message)
+        self.until = until
+
+
+class ConflictError(KintoSignerError):
+    """Somebody else changed the same thing meanwhile."""
+
+    exit_code = 6
+    reason = "conflict"
+
+
+class GuardRefusedError(KintoSignerError):
+    """The server's rules do not allow this."""
+
+    exit_code = 6
+    reason = "refused"
+
+
+class NewerFormatError(KintoSignerError):
+    """The data was written by a newer version of this program."""
+
+    exit_code = 7
+    reason = "newer-format"
