@@ -1,0 +1,78 @@
+# Every target sets up what it needs in .venv; `make` alone explains itself.
+# `make test PYTHON=python3.13` uses another Python, in .venv-python3.13.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+ifeq ($(origin PYTHON),command line)
+VENV := .venv-$(notdir $(PYTHON))
+else
+PYTHON :=
+VENV := .venv
+endif
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -rs
+CAMPAIGNS := build/campaigns.jsonl
+# So that what make runs is what this virtual environment has, whatever the caller's shell has set.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: help install demo test check proof format format-check lint types imports docs clean
+
+help: ## explain the targets
+	@echo "make TARGET [PYTHON=python3.13] [WORKERS=2]"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  %-13s %s\n", $$1, $$2 }'
+
+install: $(STAMP) ## create the virtual environment and install everything for development into it
+
+$(STAMP): setup.cfg setup.py
+	@python=$$(tools/find_python.sh $(PYTHON)) && \
+	if ! $(BIN)/python -c '' 2>/dev/null; then \
+	    rm -rf $(VENV); echo "Creating $(VENV) with $$python"; "$$python" -m venv $(VENV); fi
+	@echo "Installing into $(VENV) (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## two live servers: sign, publish, verify, tamper, refuse (KEEP=1 leaves them running)
+	@$(BIN)/python demo/run.py $(if $(filter-out 0,$(KEEP)),--keep)
+
+test: $(STAMP) ## every test, with live servers and PostgreSQL, and the coverage gate
+	@rm -f .coverage .coverage.*
+	$(PYTEST) --cov --cov-report=term $(ARGS)
+
+check: format-check lint types imports test ## what contributors and CI run: format, lint, types, imports, test
+
+proof: $(STAMP) ## the campaigns at full count; writes docs/proof.md
+	@mkdir -p $(dir $(CAMPAIGNS)) && rm -f $(CAMPAIGNS)
+	KINTO_SIGNER_PROOF=1 KINTO_SIGNER_CAMPAIGNS=$(abspath $(CAMPAIGNS)) $(PYTEST) -m proof $(ARGS)
+	$(BIN)/python tools/write_proof.py $(CAMPAIGNS) docs/proof.md
+
+format: $(STAMP) ## rewrite the sources in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only --quiet .
+
+format-check: $(STAMP) ## fail where `make format` would change something
+	$(BIN)/ruff format --check .
+
+lint: $(STAMP) ## ruff
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(STAMP) ## who may import whom (contracts in setup.cfg)
+	$(BIN)/lint-imports
+
+docs: $(STAMP) ## write docs/settings.rst from the table of settings
+	$(BIN)/python tools/write_settings.py docs/settings.rst
+
+clean: ## remove virtual environments, caches and build products
+	rm -rf .venv .venv-* build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis \
+	    .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
