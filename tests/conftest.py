@@ -1,0 +1,97 @@
+"""Fixtures for all tests; what they are made of is in ``tests/support``."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.campaigns import CampaignReport
+from tests.support.keys import KeyPair, write_key_pair
+from tests.support.postgres import TEMPLATE, PostgresServer
+from tests.support.servers import LiveKinto, migrate
+from tests.support.settings import kinto_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+LOG_TAIL = 20_000
+SERVERS = pytest.StashKey[list[LiveKinto]]()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One throw-away PostgreSQL for each pytest worker, with Kinto's schema in a template database."""
+    server = PostgresServer()
+    try:
+        server.start()
+        server.execute(f"CREATE DATABASE {TEMPLATE} ENCODING 'UTF8' TEMPLATE template0")
+        migrate(kinto_settings(server.url(TEMPLATE)))
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def create_database(postgres: PostgresServer) -> Iterator[Callable[[], str]]:
+    """``create_database()`` is the URL of a new database with Kinto's schema; it is dropped after the test."""
+    urls: list[str] = []
+
+    def create() -> str:
+        urls.append(postgres.create_database())
+        return urls[-1]
+
+    yield create
+    for url in urls:
+        postgres.drop_database(url)
+
+
+@pytest.fixture
+def database(create_database: Callable[[], str]) -> str:
+    """The URL of one new database with Kinto's schema."""
+    return create_database()
+
+
+@pytest.fixture
+def live_kinto(request: pytest.FixtureRequest) -> Iterator[Callable[..., LiveKinto]]:
+    """``live_kinto(settings, …)`` starts a LiveKinto that ends with the test; a failure shows its log."""
+    servers = request.node.stash.setdefault(SERVERS, [])
+
+    def start(*args: Any, **options: Any) -> LiveKinto:
+        server = LiveKinto(*args, **options)
+        servers.append(server)
+        return server.start()
+
+    yield start
+    for server in servers:
+        server.close()
+        shutil.rmtree(server.folder, ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report: pytest.TestReport = yield
+    if report.failed:
+        for server in item.stash.get(SERVERS, []):
+            report.sections.append((f"log of {server.name} ({server.url})", server.log_text()[-LOG_TAIL:]))
+    return report
+
+
+@pytest.fixture
+def key_pair(tmp_path: Path) -> KeyPair:
+    """A new P-384 key pair in two PEM files."""
+    return write_key_pair(tmp_path)
+
+
+@pytest.fixture
+def report_campaign(request: pytest.FixtureRequest) -> CampaignReport:
+    """``report_campaign(name, counts, seed)`` puts a line into what ``make proof`` writes."""
+    return CampaignReport(request.node.nodeid)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder ``shared`` beside the checkout: vectors and real data that are not part of the project."""
+    path = ROOT.parent / "shared"
+    if not path.is_dir():
+        pytest.skip("The folder ../shared (vectors, real data) is not beside this checkout.")
+    return path

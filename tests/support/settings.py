@@ -1,0 +1,48 @@
+"""Kinto settings for the servers of the tests."""
+
+from pathlib import Path
+
+Settings = dict[str, str]
+
+PASSWORD = "secret"
+
+
+def kinto_settings(database: str | None = None) -> Settings:
+    """A Kinto that accepts any user name and password; on PostgreSQL if a database URL is given, else on memory."""
+    kind = "postgresql" if database else "memory"
+    settings = {
+        "multiauth.policies": "basicauth",
+        "kinto.userid_hmac_secret": "only-for-tests",
+        "kinto.bucket_create_principals": "system.Authenticated",
+        "kinto.storage_backend": f"kinto.core.storage.{kind}",
+        "kinto.permission_backend": f"kinto.core.permission.{kind}",
+        "kinto.cache_backend": f"kinto.core.cache.{kind}",
+    }
+    if database:
+        settings |= {f"kinto.{backend}_url": database for backend in ("storage", "permission", "cache")}
+    return settings
+
+
+def authority_settings(database: str | None = None) -> Settings:
+    """A: a plain Kinto that takes a publication of 20,000 requests."""
+    return kinto_settings(database) | {"kinto.batch_max_requests": "20000"}
+
+
+def signer_settings(
+    private_key: Path,
+    *,
+    database: str | None = None,
+    authority: str | None = None,
+    auth: str = f"signer:{PASSWORD}",
+    resources: str = "/buckets/main-workspace -> /buckets/main",
+) -> Settings:
+    """S. ``authority`` is the URL of A (``LiveKinto.url``); without it the signed destination is on S alone."""
+    settings = kinto_settings(database) | {
+        "kinto.includes": "kinto_signer",
+        "kinto.signer.resources": resources,
+        "kinto.signer.signer_backend": "kinto_signer.signer.local_ecdsa",
+        "kinto.signer.ecdsa.private_key": str(private_key),
+    }
+    if authority:
+        settings |= {"kinto.signer.authority.url": authority, "kinto.signer.authority.auth": auth}
+    return settings
