@@ -67,9 +67,7 @@ def plan(source: Sequence[Record], destination: Held, authorities: Sequence[Held
     return Plan(timestamp, records, writes[0], writes[1:])
 
 
-def _stamp(
-    source: Sequence[Record], destination: Held, authorities: Sequence[Held], fresh: Iterator[int]
-) -> list[Record]:
+def _stamp(source: Sequence[Record], destination: Held, authorities: Sequence[Held], fresh: Iterator[int]) -> list[Record]:
     """The records to be published, each with the timestamp it will have everywhere."""
     published = by_record_id(destination.records)
     elsewhere = [by_record_id(place.records) for place in authorities]
@@ -102,9 +100,7 @@ def _is_exactly(there: Record | None, record: Record, timestamp: int) -> bool:
     return there is not None and there["last_modified"] == timestamp and same_content(there, record)
 
 
-def _bury(
-    records: Sequence[Record], destination: Held, authorities: Sequence[Held], fresh: Iterator[int]
-) -> list[Record]:
+def _bury(records: Sequence[Record], destination: Held, authorities: Sequence[Held], fresh: Iterator[int]) -> list[Record]:
     """A tombstone for everything that is alive somewhere and is to be published nowhere."""
     live = {record["id"] for record in records}
     places = [destination, *authorities]

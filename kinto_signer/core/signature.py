@@ -21,8 +21,7 @@ from kinto_signer.errors import BadSignatureError
 MODE = "p384ecdsa"
 HALF = 48
 P384_ORDER = int(
-    "ffffffffffffffffffffffffffffffffffffffffffffffff"
-    "c7634d81f4372ddf581a0db248b0a77aecec196accc52973",
+    "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973",
     16,
 )
 PREHASHED = ec.ECDSA(utils.Prehashed(hashes.SHA384()))

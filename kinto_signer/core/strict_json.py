@@ -1,0 +1,89 @@
+"""JSON as the protocol promises it, and nothing more lenient.
+
+The standard library alone takes NaN, infinities (also as ``1e999``), duplicate keys (of which it keeps the last) and lone
+surrogates, and answers deep nesting with a RecursionError.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from kinto_signer.core.canonical import MAX_DEPTH
+from kinto_signer.errors import BadAnswerError
+
+ENVELOPE_DEPTH = 4
+"""Levels around a record or a collection's attributes, e.g. two in ``{"data": [record]}``."""
+
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def parse_json(body: bytes, *, where: str = "the answer", max_depth: int = MAX_DEPTH + ENVELOPE_DEPTH) -> Any:
+    """The value of a JSON text in UTF-8.
+
+    where: what the text is, for the message. Raises BadAnswerError for what is no JSON in UTF-8, for NaN and infinities,
+    duplicate keys, lone surrogates, and nesting deeper than max_depth.
+    """
+    try:
+        text = body.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite_float)
+        _refuse_depth(value, max_depth)
+        if _SURROGATE_ESCAPE.search(text):
+            _refuse_surrogates(value)
+    except UnicodeDecodeError as error:
+        raise BadAnswerError(f"{where} is not in UTF-8 (byte {error.start}). Nothing of it was used.") from error
+    except RecursionError as error:
+        raise BadAnswerError(f"{where} is nested too deeply. Nothing of it was used.") from error
+    except ValueError as error:  # JSONDecodeError too; also integers of thousands of digits
+        raise BadAnswerError(f"{where} is not proper JSON: {error}. Nothing of it was used.") from error
+    return value
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        double = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {double[:80]!r} comes twice in one object")
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if number - number != 0:
+        raise ValueError(f"the number {text[:80]} is beyond what a double can hold")
+    return number
+
+
+def _refuse_depth(value: Any, max_depth: int) -> None:
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(max_depth):
+        level = [
+            child
+            for container in level
+            for child in (container.values() if isinstance(container, dict) else container)
+            if isinstance(child, (dict, list))
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested deeper than {max_depth} levels")
+
+
+def _refuse_surrogates(value: Any) -> None:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            if _SURROGATE.search(item):
+                raise ValueError("a lone surrogate, which no UTF-8 text can hold")
+        elif isinstance(item, dict):
+            stack.extend(item)
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)

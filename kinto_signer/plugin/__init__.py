@@ -1,0 +1,1 @@
+"""What the Pyramid plugins share: the settings table, the repository on Kinto's storage, rollback on memory."""

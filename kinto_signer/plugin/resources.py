@@ -1,0 +1,129 @@
+"""``kinto.signer.resources``: which collections are signed, and where the signed copy goes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kinto_signer.errors import ConfigurationError
+
+ID = r"[a-zA-Z0-9][a-zA-Z0-9_-]*"
+_URI = re.compile(rf"/buckets/(?P<bucket>{ID})(/collections/(?P<collection>{ID}))?$")
+_SHORT = re.compile(rf"(?P<bucket>{ID})(/(?P<collection>{ID}))?$")
+SETTING = "kinto.signer.resources"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A bucket, or one collection of it."""
+
+    bucket: str
+    collection: str | None = None
+
+    @property
+    def name(self) -> str:
+        """``bucket/collection``, as repositories name collections."""
+        return f"{self.bucket}/{self.collection}"
+
+    def covers(self, bucket: str, collection: str) -> bool:
+        return self.bucket == bucket and self.collection in (None, collection)
+
+    def within(self, collection: str) -> Place:
+        return Place(self.bucket, self.collection or collection)
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A source and where its signed copy goes. Covers every collection of a bucket where the places name none."""
+
+    source: Place
+    destination: Place
+    preview: Place | None = None
+
+    def concrete(self, collection: str) -> Resource:
+        """The same for the source collection `collection`."""
+        preview = self.preview.within(collection) if self.preview else None
+        return Resource(self.source.within(collection), self.destination.within(collection), preview)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return tuple(place for place in (self.source, self.preview, self.destination) if place)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The configured resources; those of single collections win over those of their bucket."""
+
+    configured: tuple[Resource, ...]
+
+    def of_source(self, bucket: str, collection: str) -> Resource | None:
+        """The resource whose source is this collection, with collections filled in; None if it is no source."""
+        fitting = [resource for resource in self.configured if resource.source.covers(bucket, collection)]
+        fitting.sort(key=lambda resource: resource.source.collection is None)
+        return fitting[0].concrete(collection) if fitting else None
+
+    def has_source_in(self, bucket: str) -> bool:
+        return any(resource.source.bucket == bucket for resource in self.configured)
+
+    def involves(self, bucket: str, collection: str) -> bool:
+        """Whether the collection is a source, preview or destination."""
+        return any(place.covers(bucket, collection) for resource in self.configured for place in resource.places)
+
+
+def parse_resources(text: str | None) -> Resources:
+    """Parse the setting. Raises ConfigurationError that quotes the line at fault."""
+    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    if not lines:
+        raise ConfigurationError(
+            f"{SETTING} is not set: name what is to be signed, e.g. `{SETTING} = /buckets/main-workspace -> /buckets/main`."
+        )
+    configured = [_parse_line(line) for line in lines]
+    _refuse_twice(configured, lines)
+    return Resources(tuple(configured))
+
+
+def _parse_line(line: str) -> Resource:
+    parts = [part.strip() for part in re.split(r"->|;", line)]
+    if len(parts) not in (2, 3):
+        raise _error(line, "has to be `SOURCE -> DESTINATION` or `SOURCE -> PREVIEW -> DESTINATION`")
+    places = [_parse_place(part, line) for part in parts]
+    if len({place.collection is None for place in places}) > 1:
+        raise _error(line, "mixes a bucket and a collection")
+    if len(set(places)) < len(places):
+        raise _error(line, "names the same place twice")
+    return Resource(places[0], places[-1], places[1] if len(places) == 3 else None)
+
+
+def _parse_place(text: str, line: str) -> Place:
+    match = _URI.match(text) or _SHORT.match(text)
+    if match is None:
+        raise _error(line, f"`{text}` is neither `/buckets/ID`, `/buckets/ID/collections/ID` nor `bucket/collection`")
+    return Place(match["bucket"], match["collection"])
+
+
+def _refuse_twice(configured: Sequence[Resource], lines: Sequence[str]) -> None:
+    """No source, preview or destination twice, and nothing that is a source in one line and a copy in another."""
+    seen: dict[Place, str] = {}
+    for resource, line in zip(configured, lines, strict=True):
+        for place in resource.places:
+            if place in seen:
+                raise _error(line, f"`{_written(place)}` stands already in `{seen[place]}`")
+            for other in seen:
+                both_sources = place == resource.source and _is_source(other, configured)
+                overlap = other.bucket == place.bucket and None in (other.collection, place.collection)
+                if overlap and not both_sources:
+                    raise _error(line, f"`{_written(place)}` overlaps with `{seen[other]}`")
+        seen.update(dict.fromkeys(resource.places, line))
+
+
+def _is_source(place: Place, configured: Sequence[Resource]) -> bool:
+    return any(resource.source == place for resource in configured)
+
+
+def _written(place: Place) -> str:
+    return f"/buckets/{place.bucket}" + (f"/collections/{place.collection}" if place.collection else "")
+
+
+def _error(line: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"{SETTING}: the line `{line}` {why}.")

@@ -1,0 +1,174 @@
+"""StorageRepository: Kinto's storage as a Repository. Reads everything, however much Kinto itself would cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import sqlalchemy
+from kinto.core.storage import Filter, Sort
+from kinto.core.storage.exceptions import BackendError, ObjectNotFoundError
+from kinto.core.utils import COMPARISON
+
+from kinto_signer.core.canonical import Record
+from kinto_signer.core.changeset import EMPTY, TIMESTAMP_MARKER, Changeset, diff, is_tombstone
+from kinto_signer.core.plan import Held
+from kinto_signer.errors import ConflictError
+
+PAGE = 2000
+_SELECT_FOR_UPDATE = sqlalchemy.text(
+    "SELECT 1 FROM objects WHERE resource_name = 'collection' AND parent_id = :bucket AND id = :collection FOR UPDATE"
+)
+
+
+def collection_uri(name: str) -> str:
+    bucket, _, collection = name.partition("/")
+    return f"/buckets/{bucket}/collections/{collection}"
+
+
+class StorageRepository:
+    """Collections in Kinto's storage, named ``bucket/collection``; part of the request's transaction."""
+
+    def __init__(self, storage: Any) -> None:
+        self.storage = storage
+
+    @property
+    def atomic(self) -> bool:
+        """True on PostgreSQL; Kinto's memory storage cannot roll back."""
+        return hasattr(self.storage, "client")
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def attributes(self, name: str) -> dict[str, Any] | None:
+        """The collection's own object; None if there is no such collection."""
+        bucket, _, collection = name.partition("/")
+        try:
+            found: dict[str, Any] = self.storage.get("collection", f"/buckets/{bucket}", collection)
+        except ObjectNotFoundError:
+            return None
+        return found
+
+    def etag(self, name: str) -> int:
+        """The timestamp of the list of records; starts the clock of an empty list, as reading it does."""
+        return int(self.storage.resource_timestamp("record", collection_uri(name)))
+
+    def records(self, name: str, *, with_tombstones: bool = False) -> list[Record]:
+        """Every record, page by page in the order of ids: `storage_max_fetch_size` cuts nothing off."""
+        return list(self._records(collection_uri(name), with_tombstones))
+
+    def _records(self, uri: str, with_tombstones: bool) -> Iterator[Record]:
+        rules: list[list[Filter]] | None = None
+        while True:
+            page = self.storage.list_all(
+                "record",
+                uri,
+                sorting=[Sort("id", 1)],
+                pagination_rules=rules,
+                limit=PAGE,
+                include_deleted=with_tombstones,
+            )
+            yield from page
+            if not page:
+                return
+            rules = [[Filter("id", page[-1]["id"], COMPARISON.GT)]]
+
+    def held(self, name: str) -> Held:
+        """What the collection holds, for planning a publication to it."""
+        changes = self.records(name, with_tombstones=True)
+        return Held(self.etag(name), changes, fresh=not changes and self.timestamp(name) == 0)
+
+    def timestamp(self, name: str) -> int:
+        """The attribute ``signed_timestamp``; for a state that a peer signed, the ETag; 0 if nothing was signed."""
+        attributes = self.attributes(name)
+        if attributes is None or not (attributes.get("signature") or attributes.get("signatures")):
+            return 0
+        signed = attributes.get("signed_timestamp")
+        return signed if isinstance(signed, int) else self.etag(name)
+
+    def highest(self, name: str) -> int:
+        return self.timestamp(name)
+
+    def changeset(self, name: str, since: int = 0) -> Changeset:
+        attributes = self.attributes(name)
+        if attributes is None:
+            return EMPTY
+        records = self.records(name, with_tombstones=since > 0)
+        changes = [record for record in records if record["last_modified"] > since] if since else records
+        bucket = name.partition("/")[0]
+        return Changeset(self.timestamp(name), changes, {**attributes, "bucket": bucket}, since)
+
+    # --- writing ---------------------------------------------------------------------------------------------------
+
+    def lock(self, name: str, timeout_s: float) -> None:
+        """Keep other writers of the collection out until the transaction ends. Nothing to do on memory storage.
+
+        Raises ConflictError if somebody else keeps it longer than `timeout_s`.
+        """
+        if not self.atomic:
+            return
+        bucket, _, collection = name.partition("/")
+        try:
+            with self.storage.client.connect() as session, session.begin_nested():
+                session.execute(sqlalchemy.text(f"SET LOCAL lock_timeout = {int(timeout_s * 1000)}"))
+                session.execute(_SELECT_FOR_UPDATE, {"bucket": f"/buckets/{bucket}", "collection": collection})
+                session.execute(sqlalchemy.text("SET LOCAL lock_timeout = 0"))
+        except BackendError as error:
+            if "lock timeout" not in str(error.original).lower():
+                raise
+            raise ConflictError(
+                f"{name} is being published or edited by another request, which did not end within {timeout_s:g} s. "
+                "Nothing was changed; try again."
+            ) from error
+
+    def write(self, name: str, changes: list[Record]) -> None:
+        """Write records and tombstones with exactly their timestamps, in increasing order."""
+        for change in sorted(changes, key=lambda change: change["last_modified"]):
+            if is_tombstone(change):
+                self._bury(collection_uri(name), change)
+            else:
+                self.storage.update("record", collection_uri(name), change["id"], change)
+
+    def _bury(self, uri: str, grave: Record) -> None:
+        if grave["id"] == TIMESTAMP_MARKER:
+            self.storage.update("record", uri, grave["id"], {"last_modified": grave["last_modified"] - 1})
+        with suppress(ObjectNotFoundError):
+            self.storage.delete("record", uri, grave["id"], last_modified=grave["last_modified"])
+
+    def set_attributes(self, name: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace the collection's object, which has to exist or not as the storage has it; returns what is stored."""
+        bucket, _, collection = name.partition("/")
+        kept = {key: value for key, value in attributes.items() if key not in ("last_modified", "bucket")}
+        stored: dict[str, Any] = self.storage.update("collection", f"/buckets/{bucket}", collection, kept)
+        return stored
+
+    def ensure_bucket(self, bucket: str) -> bool:
+        """Make the bucket if it is not there; returns whether it was made."""
+        try:
+            self.storage.get("bucket", "", bucket)
+        except ObjectNotFoundError:
+            self.storage.create("bucket", "", {"id": bucket})
+            return True
+        return False
+
+    def apply(self, name: str, changeset: Changeset) -> None:
+        changes = list(changeset.changes)
+        if changeset.since == 0:
+            difference = diff(changeset.records, self.records(name))
+            changes += [{**record, "deleted": True} for record in difference.deleted]
+        self.write(name, changes)
+        self.set_attributes(name, {**changeset.metadata, "signed_timestamp": changeset.timestamp})
+
+    def wipe(self, name: str) -> None:
+        """Remove every record, and every trace of it: Kinto alone stops at `storage_max_fetch_size`."""
+        self.wipe_below(collection_uri(name))
+
+    def delete_records(self, name: str) -> None:
+        """Turn every record into a tombstone."""
+        while self.storage.delete_all("record", collection_uri(name)):
+            pass
+
+    def wipe_below(self, parent_id: str) -> None:
+        while self.storage.delete_all(None, parent_id, with_deleted=False):
+            pass
+        self.storage.purge_deleted(None, parent_id)

@@ -1,0 +1,49 @@
+"""S, the signer: listens for a collection whose status is set to `to-sign`, signs it and publishes it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from pyramid.exceptions import ConfigurationError as PyramidConfigurationError
+
+from kinto_signer import __version__
+from kinto_signer.errors import ConfigurationError
+from kinto_signer.plugin import rollback
+from kinto_signer.server import answers, bootstrap, capability, heartbeat, listeners, values
+from kinto_signer.server.signing import Signing
+
+logger = logging.getLogger(__name__)
+
+
+def includeme(config: Any) -> None:
+    """Include the plugin in Kinto. Every mistake in the settings is an error here that quotes the line."""
+    try:
+        signing = Signing.from_settings(config.get_settings())
+        _refuse_order(config.get_settings().get("includes", ""))
+    except ConfigurationError as error:
+        raise PyramidConfigurationError(error.message) from error
+    for warning in signing.settings.warnings:
+        logger.warning(warning)
+    config.registry.signing = signing
+    config.include(rollback)
+    config.include(answers)
+    config.include(values)
+    config.include(listeners)
+    config.include(bootstrap)
+    config.registry.heartbeats["signer"] = heartbeat.Heartbeat(signing)
+    config.add_api_capability(
+        "signer",
+        description="Signs collections, so that readers can verify what the editors approved.",
+        url="https://github.com/Kinto/kinto-signer#readme",
+        **capability.capability(signing, __version__),
+    )
+
+
+def _refuse_order(includes: object) -> None:
+    listed = includes.split() if isinstance(includes, str) else list(includes or ())  # type: ignore[call-overload]
+    if "kinto_signer" in listed and listed[-1] != "kinto_signer":
+        logger.warning(
+            "kinto.includes = %s: list kinto_signer last, so that it signs what the other plugins left.",
+            " ".join(listed),
+        )

@@ -1,0 +1,39 @@
+"""Our errors as Kinto's answers: one exception view, so that a refusal inside a batch refuses the whole batch."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from kinto.core.errors import ERRORS, http_error
+from pyramid.httpexceptions import HTTPBadRequest, HTTPConflict, HTTPForbidden, HTTPServiceUnavailable
+
+from kinto_signer.errors import ConflictError, KintoSignerError, UnsignableValue, WorkflowError
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 3
+
+
+def includeme(config: Any) -> None:
+    config.add_exception_view(lambda error, request: as_http(error), context=KintoSignerError)
+
+
+def as_http(error: KintoSignerError) -> Any:
+    """The answer, in Kinto's format: the message for people, ``details.reason`` for programs."""
+    details: dict[str, Any] = {"reason": error.reason}
+    if isinstance(error, WorkflowError):
+        kind = (HTTPForbidden(), ERRORS.FORBIDDEN) if error.forbidden else (HTTPBadRequest(), ERRORS.INVALID_POSTED_DATA)
+    elif isinstance(error, UnsignableValue):
+        kind = (HTTPBadRequest(), ERRORS.INVALID_POSTED_DATA)
+        details = {"reason": "unsignable", "record": error.record or "", "path": error.path}
+    elif isinstance(error, ConflictError):
+        kind = (HTTPConflict(), ERRORS.CONSTRAINT_VIOLATED)
+    else:
+        kind = (HTTPServiceUnavailable(), ERRORS.BACKEND)
+    answer, errno = kind
+    response = http_error(answer, errno=errno, message=error.message, details=details)
+    if response.status_code in (409, 503):
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    logger.warning("refused reason=%s status=%s: %s", details["reason"], response.status_code, error.message)
+    return response

@@ -1,0 +1,219 @@
+"""One publication: source -> signed destination on S, and, before S commits, to the authority (design, section 5)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import transaction
+
+from kinto_signer.core import signature
+from kinto_signer.core.canonical import Digests, Record, digests, find_problem, format_hash, parse_hash
+from kinto_signer.core.changeset import diff, is_tombstone
+from kinto_signer.core.plan import Held, Plan, plan
+from kinto_signer.core.trust import check, check_signed
+from kinto_signer.errors import SigningError, UnsignableValue
+from kinto_signer.plugin.resources import Resource
+from kinto_signer.plugin.storage import StorageRepository, collection_uri
+from kinto_signer.server.authority import CLAIM, EVERYONE, Authority, Seen
+from kinto_signer.server.connection import Connection
+from kinto_signer.server.signing import Signing
+from kinto_signer.signers import Signature
+
+logger = logging.getLogger(__name__)
+
+COPIED_ATTRIBUTES = ("schema", "sort", "displayFields", "attachment", "flags")
+"""Attributes of the source that the destination shows too."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was signed, for the tracking fields and the log."""
+
+    timestamp: int
+    hash: str
+    created: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+
+class Publisher:
+    """Publishes in the current transaction. user: who asked."""
+
+    def __init__(self, registry: Any, user: str) -> None:
+        self.signing: Signing = registry.signing
+        self.repository = StorageRepository(registry.storage)
+        self.permission = registry.permission
+        self.user = user
+        self._clock = Clock()
+
+    def publish(self, resource: Resource, records: Sequence[Record] | None = None) -> Published:
+        """Sign `records` (None: what the destination holds) as the destination's content; the push happens before commit.
+
+        Raises UnsignableValue, SigningError, a VerificationError about what A holds, or what reaching A raises; the
+        transaction must then be undone.
+        """
+        name = resource.destination.name
+        self._ensure_destination(resource)
+        authority = self._authority(resource)
+        destination = self.repository.held(name)
+        seen = authority.look(self.repository.timestamp(name)) if authority else None
+        self._clock.lap("look")
+        wanted = destination.records if records is None else list(records)
+        planned = plan(wanted, destination, [seen.held] if seen else [], now_ms())
+        self._refuse_values(resource, planned)
+        if authority and seen:
+            authority.refuse_too_many(planned.authorities[0], seen.max_requests)
+        self.repository.write(name, planned.destination)
+        self._clock.lap("write")
+        signed = self._sign(resource, self._written(name, planned), planned.timestamp)
+        attributes = self._publish_attributes(resource, planned.timestamp, *signed)
+        self._clock.lap("sign")
+        published = _summary(planned, destination, signed[0])
+        if authority and seen:
+            writes = planned.authorities[0]
+            transaction.get().addBeforeCommitHook(self._push, (authority, seen, writes, attributes, planned.timestamp))
+        transaction.get().addAfterCommitHook(self._log, (name, published))
+        return published
+
+    def refresh(self, resource: Resource) -> Published:
+        """Sign the digest of the last publication again (decision 8); no record is read, altered ones are not blessed."""
+        name = resource.destination.name
+        attributes = self.repository.attributes(name) or {}
+        content, timestamp = self._recorded(resource, attributes)
+        refreshed = self._publish_attributes(resource, timestamp, content, self._signatures(resource, content.signed))
+        authority = self._authority(resource)
+        if authority:
+            transaction.get().addBeforeCommitHook(authority.refresh, (refreshed,))
+        published = Published(timestamp, content.hash)
+        transaction.get().addAfterCommitHook(self._log, (name, published))
+        return published
+
+    def _recorded(self, resource: Resource, attributes: Mapping[str, Any]) -> tuple[Digests, int]:
+        """The digest that the last publication signed, verified under the signature that is there."""
+        name = resource.destination.name
+        trust = self.signing.trust(resource)
+        claim = attributes.get(CLAIM) or {}
+        digest, hash_ = parse_hash(claim.get("digest")), attributes.get("hash")
+        if digest is None or not isinstance(hash_, str):  # signed by a peer, which kept no digest
+            state = self.repository.changeset(name)
+            check(name, state, trust)
+            return state.digests(), state.timestamp
+        check_signed(name, signature.entries(attributes), digest, trust)
+        return Digests(digest, hash_), int(attributes["signed_timestamp"])
+
+    def _authority(self, resource: Resource) -> Authority | None:
+        settings = self.signing.authority(resource)
+        if settings is None:
+            return None
+        name, trust = resource.destination.name, self.signing.trust(resource)
+        return Authority(Connection(settings), name, trust, self.signing.instance)
+
+    def _refuse_values(self, resource: Resource, planned: Plan) -> None:
+        """What was stored before the plugin was there is looked at now."""
+        for change in planned.destination:
+            problem = find_problem(change, allow_floats=self.signing.allow_floats(resource))
+            if problem:
+                raise UnsignableValue(f"{problem.why}. Nothing was signed", path=problem.path, record=change["id"])
+
+    def _written(self, name: str, planned: Plan) -> list[Record]:
+        """The destination as it reads now: what is signed is what was stored, not what was meant."""
+        records = self.repository.records(name)
+        meant = {record["id"]: record["last_modified"] for record in planned.records}
+        found = {record["id"]: record["last_modified"] for record in records}
+        if meant != found or diff(planned.records, records):
+            raise SigningError(f"{name}: the storage holds something else than what was written to it. Nothing was signed.")
+        return records
+
+    def _sign(self, resource: Resource, records: Sequence[Record], timestamp: int) -> tuple[Digests, list[Signature]]:
+        content = digests(records, timestamp)
+        return content, self._signatures(resource, content.signed)
+
+    def _signatures(self, resource: Resource, digest: bytes) -> list[Signature]:
+        made = self.signing.signer(resource).sign(digest)
+        check_signed(resource.destination.name, [made.as_json()], digest, self.signing.trust(resource))
+        return [made]
+
+    def _publish_attributes(
+        self, resource: Resource, timestamp: int, content: Digests, signatures: Sequence[Signature]
+    ) -> dict[str, Any]:
+        """Set the destination's attributes; returns those that go to the authority."""
+        source = self.repository.attributes(resource.source.name) or {}
+        published: dict[str, Any] = {key: source[key] for key in COPIED_ATTRIBUTES if key in source}
+        published |= {
+            "signature": signatures[0].as_json(),
+            "signatures": [made.as_json() for made in signatures],
+            "signed_timestamp": timestamp,
+            "hash": content.hash,
+            CLAIM: {
+                "timestamp": timestamp,
+                "digest": format_hash(content.signed),
+                "signature": signatures[0].signature,
+            },
+        }
+        name = resource.destination.name
+        kept = {key: value for key, value in (self.repository.attributes(name) or {}).items() if key not in COPIED_ATTRIBUTES}
+        self.repository.set_attributes(name, {**kept, **published})
+        return published
+
+    def _ensure_destination(self, resource: Resource) -> None:
+        uri = collection_uri(resource.destination.name)
+        self.repository.ensure_bucket(resource.destination.bucket)
+        if self.repository.attributes(resource.destination.name) is None:
+            self.repository.set_attributes(resource.destination.name, {})
+            self.permission.add_principal_to_ace(uri, "read", EVERYONE)
+
+    def _push(
+        self, authority: Authority, seen: Seen, writes: Sequence[Record], attributes: Mapping[str, Any], timestamp: int
+    ) -> None:
+        """The before-commit hook: nothing is written to S here, and whatever it raises undoes S's transaction."""
+        self._clock.lap("other plugins")
+        authority.push(writes, attributes)
+        self._clock.lap("push")
+        authority.read_back(seen, timestamp)
+        self._clock.lap("read back")
+
+    def _log(self, success: bool, name: str, published: Published) -> None:
+        if success:
+            logger.info(
+                "published %s signed_timestamp=%s hash=%s created=%s updated=%s deleted=%s by=%s seconds=%s",
+                name,
+                published.timestamp,
+                published.hash,
+                published.created,
+                published.updated,
+                published.deleted,
+                self.user,
+                self._clock,
+            )
+
+
+class Clock:
+    """Seconds per step, for the log line of a publication."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, step: str) -> None:
+        now = time.monotonic()
+        self._laps[step] = now - self._last
+        self._last = now
+
+    def __str__(self) -> str:
+        return ",".join(f"{step.replace(' ', '_')}:{seconds:.3f}" for step, seconds in self._laps.items())
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _summary(planned: Plan, before: Held, content: Digests) -> Published:
+    known = {record["id"] for record in before.records}
+    live = [change for change in planned.destination if not is_tombstone(change)]
+    updated = sum(change["id"] in known for change in live)
+    deleted = sum(change["id"] in known for change in planned.destination if is_tombstone(change))
+    return Published(planned.timestamp, content.hash, len(live) - updated, updated, deleted)

@@ -1,0 +1,95 @@
+"""What a server signs, with which keys, and where it publishes to: the settings as objects, made once at start-up."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kinto_signer.core.trust import Trust
+from kinto_signer.errors import ConfigurationError
+from kinto_signer.plugin.resources import Resource, Resources, parse_resources
+from kinto_signer.plugin.settings import Settings
+from kinto_signer.signers import BACKENDS, Signer
+
+
+@dataclass(frozen=True)
+class AuthoritySettings:
+    """Where a collection is published to. timeout_s: for a whole publication."""
+
+    url: str
+    auth: str | None = field(repr=False)
+    timeout_s: float
+
+
+class Signing:
+    """The plugin's configuration of one server."""
+
+    def __init__(self, settings: Settings, resources: Resources, storage_url: str = "") -> None:
+        self.settings = settings
+        self.resources = resources
+        self._signers: dict[tuple[str, ...], Signer] = {}
+        self.instance = _instance(resources, storage_url)
+
+    @classmethod
+    def from_settings(cls, raw: Mapping[str, Any]) -> Signing:
+        """Parse everything and load every key once. Raises ConfigurationError."""
+        settings = Settings(raw)
+        signing = cls(settings, parse_resources(settings.get("resources")), str(raw.get("storage_url", "")))
+        for resource in signing.resources.configured:
+            signing.signer(resource)
+            signing.authority(resource)
+        for path in settings.distinct("ecdsa.private_key"):
+            BACKENDS["local"]({"ecdsa.private_key": path}.get)
+        return signing
+
+    def signer(self, resource: Resource) -> Signer:
+        """The signer of a resource, kept for the settings that made it."""
+        bucket, collection = resource.source.bucket, resource.source.collection
+
+        def read(name: str) -> str | None:
+            value = self.settings.get(name, bucket, collection)
+            return None if value is None else str(value)
+
+        backend = read("signer_backend") or "local"
+        if backend not in BACKENDS:
+            known = ", ".join(sorted(BACKENDS))
+            raise ConfigurationError(f"kinto.signer.signer_backend = {backend}: no such signer in this release. Known: {known}.")
+        key = (backend, read("ecdsa.private_key") or "", read("ecdsa.public_key") or "")
+        if key not in self._signers:
+            self._signers[key] = BACKENDS[backend](read)
+        return self._signers[key]
+
+    def trust(self, resource: Resource) -> Trust:
+        """The keys under which this server recognises its own publications."""
+        return Trust(self.signer(resource).public_keys())
+
+    def authority(self, resource: Resource) -> AuthoritySettings | None:
+        """Where the resource is published to; None if readers come to this server."""
+        bucket, collection = resource.source.bucket, resource.source.collection
+        url = self.settings.get("authority.url", bucket, collection)
+        if url is None:
+            return None
+        return AuthoritySettings(
+            url,
+            self.settings.get("authority.auth", bucket, collection),
+            self.settings.get("authority.timeout_seconds", bucket, collection),
+        )
+
+    def allow_floats(self, resource: Resource) -> bool:
+        return bool(self.settings.get("allow_floats", resource.source.bucket, resource.source.collection))
+
+    @property
+    def lock_timeout_s(self) -> float:
+        return float(self.settings.get("lock_timeout_seconds"))
+
+
+def _instance(resources: Resources, storage_url: str) -> str:
+    """The same for all workers of one server, shown in the capability: an authority that shows it is this server itself.
+
+    Made without the database's password.
+    """
+    place = re.sub(r"//[^@/]*@", "//", storage_url)
+    return hashlib.sha256(f"{place} {resources.configured!r}".encode()).hexdigest()[:32]
