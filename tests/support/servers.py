@@ -24,6 +24,8 @@ from tests.support.settings import PASSWORD, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 TETHERED = Path(__file__).with_name("tethered.py")
+WSGI = ROOT / "config" / "wsgi.py"
+MEASURED_WSGI = Path(__file__).with_name("measured_wsgi.py")
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 15
 REQUEST_TIMEOUT_S = 60
@@ -73,11 +75,12 @@ class LiveKinto:
         command = [sys.executable, "-SE", TETHERED, int(signal.SIGTERM), sys.executable, "-m", "granian"]
         command += ["--interface", "wsgi", "--host", "127.0.0.1", "--port", self.port, "--no-ws"]
         command += ["--workers", self.workers, "--blocking-threads", self.threads, "--backpressure", self.threads * 4]
+        command += [f"{MEASURED_WSGI if 'COVERAGE_PROCESS_CONFIG' in os.environ else WSGI}:application"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(part) for part in [*command, f"{ROOT / 'config' / 'wsgi.py'}:application"]],
+                [str(part) for part in command],
                 env={**os.environ, **self.environment, "KINTO_INI": str(self.ini)},
-                cwd=self.folder,
+                cwd=ROOT,  # where coverage collects what the workers measured
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
