@@ -1,0 +1,219 @@
+"""RemoteRepository: the collections of a Kinto over HTTP.
+
+Any Kinto will do: a collection and its records, page by page, such that both belong to one publication. Where the server has
+``/changeset``, that is one request.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from kinto_signer.core.changeset import EMPTY, Changeset, validate
+from kinto_signer.core.strict_json import parse_json
+from kinto_signer.errors import (
+    BadAnswerError,
+    ConfigurationError,
+    ConflictError,
+    CredentialsError,
+    NotFoundError,
+    TooLargeError,
+)
+from kinto_signer.transport import Answer, Session
+
+PAGE_RECORDS = 5_000
+ATTEMPTS = 5
+PAUSE_S = 0.2
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*/[a-zA-Z0-9][a-zA-Z0-9_-]*\Z")
+_ETAG = re.compile(r'"([0-9]{1,18})"\Z')
+
+
+class RemoteRepository:
+    """What a server offers. Nothing that it says is verified here but its shape."""
+
+    atomic = False
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._root: Mapping[str, Any] | None = None
+
+    def timestamp(self, name: str) -> int:
+        """The signed timestamp that the server has now; 0 if it does not have the collection."""
+        try:
+            metadata = self._metadata(name)[0]
+        except NotFoundError:
+            return 0
+        return _signed_timestamp(name, metadata) or _etag(self.session.request("HEAD", f"{_path(name)}/records"))
+
+    def highest(self, name: str) -> int:
+        return self.timestamp(name)
+
+    def changeset(self, name: str, since: int = 0) -> Changeset:
+        """What changed after `since`; EMPTY if the server does not have the collection.
+
+        The timestamp is the changeset's, else the attribute ``signed_timestamp``, else the ETag of the records; no other is
+        tried. Raises BadAnswerError, TooLargeError, OffOriginError, CredentialsError, a TryLaterError, or ConflictError if
+        the collection is published again and again while it is read.
+        """
+        path = _path(name)
+        try:
+            if "changes" in self._capabilities():
+                try:
+                    return self._offered_changeset(name, path, since)
+                except NotFoundError:  # only some collections are offered this way
+                    pass
+            return self._assembled_changeset(name, path, since)
+        except NotFoundError:
+            return EMPTY
+
+    def _capabilities(self) -> Mapping[str, Any]:
+        if self._root is None:
+            root = self.session.get("/").json()
+            if not isinstance(root, dict) or not isinstance(root.get("capabilities", {}), dict):
+                raise BadAnswerError(
+                    f"{self.session.server_url} does not look like a Kinto: no capabilities. Look at the address."
+                )
+            if self.session.authenticated and "user" not in root:
+                raise CredentialsError(
+                    f"{self.session.server_url} does not know the credentials. Nothing was read; correct them, or leave "
+                    "them out to read as anybody."
+                )
+            self._root = root
+        capabilities: Mapping[str, Any] = self._root.get("capabilities", {})
+        return capabilities
+
+    def _offered_changeset(self, name: str, path: str, since: int) -> Changeset:
+        query: dict[str, str | int] = {"_expected": 0}
+        if since:
+            query["_since"] = f'"{since}"'
+        answer = self.session.get(f"{path}/changeset", query)
+        body = _object(name, answer)
+        metadata, changes = body.get("metadata"), body.get("changes")
+        if not isinstance(metadata, dict) or not isinstance(changes, list):
+            raise BadAnswerError(f"{name}: the changeset has no `metadata` or no `changes`. The local copy was kept.")
+        self._refuse_too_many(name, len(changes))
+        timestamp = body.get("timestamp")
+        if timestamp is None:
+            timestamp = _signed_timestamp(name, metadata) or _etag(answer)
+        if "_since" not in parse_qs(urlsplit(answer.url).query):
+            since = 0  # too long ago for the server, which sent us on to everything
+        return Changeset(_proper_timestamp(name, "timestamp", timestamp), validate(name, changes), metadata, since)
+
+    def _assembled_changeset(self, name: str, path: str, since: int) -> Changeset:
+        metadata, etag = self._metadata(name)
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                time.sleep(min(PAUSE_S * attempt, self.session.deadline.remaining()))
+            try:
+                changes, records_etag = self._records(name, path, since)
+            except ConflictError:
+                metadata, etag = self._metadata(name)
+                continue
+            changed = self._metadata_unless(name, etag)
+            if changed is None:
+                timestamp = _signed_timestamp(name, metadata) or records_etag
+                return Changeset(timestamp, validate(name, changes), metadata, since)
+            metadata, etag = changed
+        raise ConflictError(
+            f"{name}: it was published again each of the {ATTEMPTS} times that it was read. The local copy was kept. "
+            "Try again later."
+        )
+
+    def _metadata(self, name: str) -> tuple[Mapping[str, Any], str]:
+        answer = self.session.get(_path(name))
+        return _collection_attributes(name, answer), answer.headers.get("ETag", "")
+
+    def _metadata_unless(self, name: str, etag: str) -> tuple[Mapping[str, Any], str] | None:
+        """The collection's attributes if they are not those of `etag` any more."""
+        answer = self.session.get(_path(name), headers={"If-None-Match": etag} if etag else {})
+        if answer.status == 304 or (etag and answer.headers.get("ETag") == etag):
+            return None
+        return _collection_attributes(name, answer), answer.headers.get("ETag", "")
+
+    def _records(self, name: str, path: str, since: int) -> tuple[list[Any], int]:
+        """Records (and tombstones, for a difference) and their ETag. Raises ConflictError if they change between pages."""
+        changes: list[Any] = []
+        size = etag = 0
+        for answer in self._pages(name, path, since):
+            size += len(answer.body)
+            if size > self.session.limits.max_size_bytes:
+                raise TooLargeError(
+                    f"{name}: more than {self.session.limits.max_size_bytes} bytes in all pages. The local copy was kept."
+                )
+            page = _object(name, answer).get("data")
+            if not isinstance(page, list):
+                raise BadAnswerError(f"{name}: a page of records without `data`. The local copy was kept.")
+            if etag and _etag(answer) != etag:
+                raise ConflictError(f"{name}: the records changed between two pages.")
+            etag = _etag(answer)
+            changes.extend(page)
+            self._refuse_too_many(name, len(changes))
+        return changes, etag
+
+    def _pages(self, name: str, path: str, since: int) -> Iterator[Answer]:
+        query: dict[str, str | int] = {"_limit": PAGE_RECORDS}
+        if since:
+            query["_since"] = f'"{since}"'
+        answer = self.session.get(f"{path}/records", query)
+        etag = answer.headers.get("ETag", "")
+        seen = {answer.url}
+        yield answer
+        while following := answer.headers.get("Next-Page"):
+            url = self.session.absolute(answer.url, following)
+            if url in seen or len(seen) >= self.session.limits.max_pages:
+                raise TooLargeError(f"{name}: the server's pages do not end (after {len(seen)}). The local copy was kept.")
+            seen.add(url)
+            answer = self.session.request("GET", url, headers={"If-Match": etag})
+            yield answer
+
+    def _refuse_too_many(self, name: str, count: int) -> None:
+        if count > self.session.limits.max_records:
+            raise TooLargeError(f"{name}: more than {self.session.limits.max_records} records. The local copy was kept.")
+
+
+def check_name(name: str) -> str:
+    """`name` if it is ``bucket/collection`` as Kinto allows it. Raises ConfigurationError."""
+    if not _NAME.match(name):
+        raise ConfigurationError(f"{name!r} is not the name of a collection: write bucket/collection.")
+    return name
+
+
+def _path(name: str) -> str:
+    bucket, _, collection = check_name(name).partition("/")
+    return f"/buckets/{bucket}/collections/{collection}"
+
+
+def _object(name: str, answer: Answer) -> dict[str, Any]:
+    body = parse_json(answer.body, where=f"{name}: the answer")
+    if not isinstance(body, dict):
+        raise BadAnswerError(f"{name}: the answer is no JSON object. The local copy was kept.")
+    return body
+
+
+def _collection_attributes(name: str, answer: Answer) -> Mapping[str, Any]:
+    attributes = _object(name, answer).get("data")
+    if not isinstance(attributes, dict):
+        raise BadAnswerError(f"{name}: the collection has no `data`. The local copy was kept.")
+    return attributes
+
+
+def _signed_timestamp(name: str, metadata: Mapping[str, Any]) -> int | None:
+    value = metadata.get("signed_timestamp")
+    return None if value is None else _proper_timestamp(name, "signed_timestamp", value)
+
+
+def _proper_timestamp(name: str, field: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+        raise BadAnswerError(f"{name}: {field} is {str(value)[:80]!r}, which is no timestamp. The local copy was kept.")
+    return value
+
+
+def _etag(answer: Answer) -> int:
+    match = _ETAG.match(answer.headers.get("ETag", ""))
+    if not match:
+        raise BadAnswerError(f"{answer.url} answered without a proper ETag. The local copy was kept.")
+    return int(match[1])
