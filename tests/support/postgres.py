@@ -155,9 +155,12 @@ class PostgresServer:
         try:
             self._run([programs / "postgres", "--version"])
         except PermissionError:
-            copy = self.directory / "postgresql"
+            package = programs.parents[1]
+            copy = self.directory / package.name / programs.parent.name
             shutil.copytree(programs.parent, copy, symlinks=True)
-            copy.chmod(0o755)
+            libraries = package.with_name(f"{package.name}.libs")
+            if libraries.is_dir():  # a wheel's, found from the programs by a relative path
+                shutil.copytree(libraries, self.directory / libraries.name, symlinks=True)
             return copy / "bin"
         return programs
 
