@@ -44,6 +44,12 @@ class NotFoundError(KintoSignerError):
     reason = "not-found"
 
 
+class StorageError(KintoSignerError):
+    """The local disk: full, read-only, not ours, broken. What was held before is still held."""
+
+    reason = "storage"
+
+
 class PartlyApplied(KintoSignerError):
     """A repository that is not atomic holds part of a changeset; applying the same changeset again completes it."""
 
@@ -208,6 +214,12 @@ class BackoffError(TryLaterError):
     def __init__(self, message: str, *, until: float) -> None:
         super().__init__(message)
         self.until = until
+
+
+class BusyError(TryLaterError):
+    """Another process uses the same local copy."""
+
+    reason = "busy"
 
 
 class ConflictError(KintoSignerError):
