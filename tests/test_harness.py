@@ -100,9 +100,7 @@ sys.stdin.read()
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent has died")
 def test_servers_end_when_the_tests_are_killed():
-    tests = subprocess.Popen(
-        [sys.executable, "-c", ORPHAN], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    tests = subprocess.Popen([sys.executable, "-c", ORPHAN], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     *folders, postgres_pid, server_pid = tests.stdout.readline().split()
     os.kill(tests.pid, signal.SIGKILL)
     tests.communicate()
