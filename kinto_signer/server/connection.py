@@ -1,4 +1,4 @@
-"""S's connection to an authority: kinto-http's session on our bounded transport, one deadline for everything."""
+"""S's connection to an authority: kinto-http's session on our bounded transport, one deadline for a whole publication."""
 
 from __future__ import annotations
 
@@ -6,21 +6,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import kinto_http
 import requests
 from kinto_http.exceptions import KintoException
-from kinto_http.session import create_session
 
 from kinto_signer.core.canonical import Record
 from kinto_signer.core.changeset import validate
 from kinto_signer.errors import BadAnswerError, DeadlineError, OffOriginError, UnreachableError
 from kinto_signer.server.signing import AuthoritySettings
+from kinto_signer.transport import Deadline, Limits, bounded_session
+from kinto_signer.transport.session import authorization_header
 
 
 @dataclass(frozen=True)
 class Answer:
+    """An answer of any status. body: its JSON object, empty if it is none."""
+
     status: int
     headers: Mapping[str, str]
     body: dict[str, Any]
+
+
+class _Session(kinto_http.Session):
+    """kinto-http without its retries, and on a transport that keeps to one origin and one deadline."""
+
+    def __init__(self, settings: AuthoritySettings) -> None:
+        super().__init__(server_url=settings.url, retry=0)
+        self._bounded = bounded_session(
+            settings.url,
+            Deadline(settings.timeout_s),
+            Limits(idle_s=settings.timeout_s),
+            authorization=authorization_header(settings.auth) if settings.auth else None,
+        )
+
+    @property
+    def _session(self) -> requests.Session:
+        return self._bounded
 
 
 class Connection:
@@ -29,7 +50,8 @@ class Connection:
     def __init__(self, settings: AuthoritySettings) -> None:
         self.url = settings.url
         self.authenticated = settings.auth is not None
-        self._session = create_session(settings.url, settings.auth, retry=0, timeout=settings.timeout_s)
+        self._timeout_s = settings.timeout_s
+        self._session = _Session(settings)
 
     def __repr__(self) -> str:
         return f"<Connection {self.url}>"
@@ -37,18 +59,24 @@ class Connection:
     def request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """One request; answers of any status are returned. Raises UnreachableError, DeadlineError, BadAnswerError."""
+        """One request; answers of any status are returned.
+
+        Raises UnreachableError, DeadlineError, or an integrity error about an answer that is not acceptable.
+        """
         try:
             found, got = self._session.request(method, path, payload=dict(body or {}), headers=dict(headers or {}))
         except KintoException as error:
             if error.response is None:
                 raise UnreachableError(f"{self.url}: {error}.") from error
             return Answer(error.response.status_code, error.response.headers, _body(error.response))
-        except requests.Timeout as error:
-            raise DeadlineError(f"{self.url} did not answer in time.") from error
-        except requests.RequestException as error:
-            raise UnreachableError(f"{self.url} cannot be reached: {type(error).__name__}.") from error
-        return Answer(200, got, found or {})
+        except DeadlineError as error:
+            raise DeadlineError(
+                f"{self.url} did not finish within the {self._timeout_s:g} s of kinto.signer.authority.timeout_seconds. "
+                "S is as before; asking again is safe."
+            ) from error
+        except ValueError as error:
+            raise BadAnswerError(f"{self.url}: the answer to {method} {path} is not JSON.") from error
+        return Answer(200, got, found if isinstance(found, dict) else {})
 
     def listing(self, path: str) -> tuple[list[Record], int]:
         """All pages of a list of records, and its ETag."""
@@ -57,9 +85,10 @@ class Connection:
         url: str | None = path
         while url:
             answer = self.request("GET", url)
-            if answer.status != 200:
+            page = answer.body.get("data")
+            if answer.status != 200 or not isinstance(page, list):
                 raise UnreachableError(f"{self.url}: GET {path} answered {answer.status}.")
-            found += answer.body.get("data") or []
+            found += page
             first = answer.headers.get("ETag", "").strip('"')
             if etag is not None and first != etag:
                 raise UnreachableError(f"{self.url}: {path} changed while it was read; somebody else writes there.")
@@ -67,9 +96,9 @@ class Connection:
             url = answer.headers.get("Next-Page")
             if url and not url.startswith(self.url + "/"):
                 raise OffOriginError(f"{self.url} names a next page elsewhere.")
-        if not (etag or "").isdigit():
+        if etag is None or not etag.isdigit():
             raise BadAnswerError(f"{self.url}: {path} has no timestamp in its ETag.")
-        return list(validate(path, found)), int(etag or 0)
+        return list(validate(path, found)), int(etag)
 
 
 def _body(response: Any) -> dict[str, Any]:

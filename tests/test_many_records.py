@@ -1,0 +1,39 @@
+"""More records than Kinto's ``storage_max_fetch_size`` (10,000): all of them are read, signed, published and removed."""
+
+import pytest
+
+from tests.support.servers import webtest_app
+from tests.support.settings import authority_settings, signer_settings
+
+SOURCE = "/buckets/main-workspace/collections/many"
+COUNT = 12_000
+
+INSERT = """
+INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted)
+SELECT 'r' || i, '{uri}', 'record', jsonb_build_object('n', i, 'text', 'Ortsteil №' || i),
+       from_epoch(1500000000000 + i), false
+FROM generate_series(1, {count}) AS i
+"""
+
+
+@pytest.fixture
+def signer(create_database, postgres, live_kinto, key_pair):
+    authority = live_kinto(authority_settings(create_database()), name="authority")
+    database = create_database()
+    app = webtest_app(signer_settings(key_pair.private, database=database, authority=authority.url))
+    app.put_json("/buckets/main-workspace", {})
+    app.put_json(SOURCE, {})
+    postgres.execute(INSERT.format(uri=SOURCE, count=COUNT), database)
+    app.authority = authority
+    return app
+
+
+def test_twelve_thousand_records_go_all_the_way_and_all_disappear(signer):
+    signer.patch_json(SOURCE, {"data": {"status": "to-sign"}})
+    client = signer.authority.client("reader")
+    there = client.get_records(bucket="main", collection="many")
+    assert len(there) == COUNT
+    signer.delete(f"{SOURCE}/records")
+    assert signer.head(f"{SOURCE}/records").headers["Total-Records"] == "0"
+    signer.patch_json(SOURCE, {"data": {"status": "to-sign"}})
+    assert client.get_records(bucket="main", collection="many") == []
