@@ -24,14 +24,26 @@ FUTURE_TOLERANCE_MS = DAY_MS
 """How far ahead of the clock a signed timestamp may be. Publishing 100,000 records at once runs 97 s ahead."""
 
 
-class Repository(Protocol):
+class Source(Protocol):
+    """Where changesets come from."""
+
+    def changeset(self, name: str, since: int = 0) -> Changeset:
+        """What changed after the signed timestamp `since`, or everything, with ``since == 0`` in the answer.
+
+        `EMPTY` if nothing is held.
+        """
+        ...
+
+
+class Repository(Source, Protocol):
     """A place that holds collections.
 
     After an error in `apply` the repository is as before. Where `atomic` is False it may raise PartlyApplied instead, and
     applying the same changeset again completes it.
     """
 
-    atomic: bool
+    @property
+    def atomic(self) -> bool: ...
 
     def timestamp(self, name: str) -> int:
         """The last signed timestamp held, integer milliseconds; 0 if nothing is held."""
@@ -39,10 +51,6 @@ class Repository(Protocol):
 
     def highest(self, name: str) -> int:
         """The greatest timestamp ever applied here, which `wipe` does not forget; 0 if there was none."""
-        ...
-
-    def changeset(self, name: str, since: int = 0) -> Changeset:
-        """What changed after the signed timestamp `since`; everything for 0; `EMPTY` if nothing is held."""
         ...
 
     def apply(self, name: str, changeset: Changeset) -> None:
@@ -135,7 +143,7 @@ class Verify(Middleware):
 class Synchronizer:
     """Bring `destination` up to date with `source`, moving what changed."""
 
-    def __init__(self, source: Repository, destination: Repository) -> None:
+    def __init__(self, source: Source, destination: Repository) -> None:
         self.source = source
         self.destination = destination
 

@@ -5,6 +5,7 @@ The limits sit in the adapter, the one place that every request passes, those af
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -88,7 +89,14 @@ class OriginAuth(AuthBase):
 class BoundedSession(requests.Session):
     """No retries, no cookies, no ~/.netrc, nothing from another origin; raises our errors. See `bounded_session`."""
 
-    def __init__(self, origin: Origin, deadline: Deadline, limits: Limits, authorization: str | None = None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        deadline: Deadline,
+        limits: Limits,
+        authorization: str | None = None,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> None:
         super().__init__()
         self.origin = origin
         self.deadline = deadline
@@ -98,7 +106,7 @@ class BoundedSession(requests.Session):
         self.cookies = RequestsCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
         self.headers["Accept-Encoding"] = "gzip"
         self.adapters.clear()
-        self.mount("", BoundedAdapter(origin, deadline, limits))
+        self.mount("", BoundedAdapter(origin, deadline, limits, on_bytes))
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """Keep the header as it is: the adapter refuses other origins before anything is sent."""
@@ -115,26 +123,33 @@ class BoundedSession(requests.Session):
 
 
 def bounded_session(
-    server_url: str, deadline: Deadline, limits: Limits = DEFAULT_LIMITS, *, authorization: str | None = None
+    server_url: str,
+    deadline: Deadline,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    authorization: str | None = None,
+    on_bytes: Callable[[int], None] | None = None,
 ) -> BoundedSession:
     """A `requests.Session` that speaks to the origin of `server_url` only and is over at the deadline.
 
-    authorization: the value of the Authorization header, if any. Answers are read completely, decoded and within
+    authorization: the value of the Authorization header, if any. on_bytes: called with the size of each piece that arrived,
+    decoded. Answers are read completely, decoded and within
     `limits`, before they are returned. What cannot be is a KintoSignerError; a status 4xx or 5xx is not an error here.
     """
     origin = Origin.of(server_url)
     if origin is None:
         raise ConfigurationError("The server's address has to begin with http:// or https:// and name a host.")
-    return BoundedSession(origin, deadline, limits, authorization)
+    return BoundedSession(origin, deadline, limits, authorization, on_bytes)
 
 
 class BoundedAdapter(HTTPAdapter):
     """Sends one request and reads its whole answer, within the limits."""
 
-    def __init__(self, origin: Origin, deadline: Deadline, limits: Limits) -> None:
+    def __init__(self, origin: Origin, deadline: Deadline, limits: Limits, on_bytes: Callable[[int], None] | None = None) -> None:
         self.origin = origin
         self.deadline = deadline
         self.limits = limits
+        self.on_bytes = on_bytes
         super().__init__(max_retries=Retry(0, read=False, redirect=False))
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
@@ -178,6 +193,8 @@ class BoundedAdapter(HTTPAdapter):
                     f"{self.origin} sends more than {self.limits.max_size_bytes} bytes in one answer. Nothing of it was accepted."
                 )
             chunks.append(chunk)
+            if self.on_bytes:
+                self.on_bytes(len(chunk))
         return b"".join(chunks)
 
 

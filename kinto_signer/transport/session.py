@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -54,16 +54,24 @@ class Session:
 
     server_url: with the version, e.g. ``https://kinto.example/v1``; a final slash does not matter.
     auth: ``user:password``, ``Bearer TOKEN``, or None. It goes to this server only, and into no message.
+    on_bytes: called with the size of each piece of an answer that arrived.
     """
 
-    def __init__(self, server_url: str, auth: str | None = None, *, deadline: Deadline, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        server_url: str,
+        auth: str | None = None,
+        *,
+        deadline: Deadline,
+        limits: Limits = DEFAULT_LIMITS,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> None:
         self.server_url = check_server_url(server_url)
         self.deadline = deadline
         self.limits = limits
         self.authenticated = auth is not None
-        self._http = bounded_session(
-            self.server_url, deadline, limits, authorization=None if auth is None else authorization_header(auth)
-        )
+        authorization = None if auth is None else authorization_header(auth)
+        self._http = bounded_session(self.server_url, deadline, limits, authorization=authorization, on_bytes=on_bytes)
         self._http.headers["User-Agent"] = USER_AGENT
 
     def __repr__(self) -> str:
