@@ -1,0 +1,270 @@
+"""kinto-updater: keep a verified copy of signed collections."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from kinto_signer import __version__
+from kinto_signer.cli import output
+from kinto_signer.cli.progress import Progress
+from kinto_signer.core.changeset import Changeset
+from kinto_signer.core.trust import PublicKey, Trust, check
+from kinto_signer.errors import ConfigurationError, KintoSignerError, NotFoundError, worst_exit_code
+from kinto_signer.remote import check_name
+from kinto_signer.transport import Deadline
+from kinto_signer.updater import Cache, open_cache
+from kinto_signer.updater.cache import SqliteRepository
+from kinto_signer.updater.files import exclusive
+from kinto_signer.updater.gather import Gathering, Outcome
+from kinto_signer.updater.saved import load
+from kinto_signer.updater.settings import FORMATS, Options, gather_settings, read_options
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+DIRECTORY = click.Path(path_type=Path, file_okay=False)
+RESET_WAIT_S = 60
+
+config_option = click.option("--config", type=FILE, help="Configuration file in TOML; flags override it.")
+cache_option = click.option("--cache", type=DIRECTORY, help="Directory of the local copy.")
+keys_option = click.option(
+    "--public-key", "public_keys", type=FILE, multiple=True, help="PEM file of a key you trust. May be repeated."
+)
+format_option = click.option("--format", "format_", type=click.Choice(FORMATS), help="How to print the result.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kinto-updater")
+@click.option("-v", "--verbose", count=True, help="Log what is done; twice: how.")
+def cli(verbose: int) -> None:
+    """Pull signed collections from a Kinto server, verify them, and keep a copy that others can rely on.
+
+    Exit codes: 0 done, 1 part of the work failed, 2 usage or configuration, 3 not what a trusted key signed (the old copy
+    was kept), 4 credentials refused, 5 try later, 6 conflict, 7 the cache is of a newer version.
+    """
+    output.set_up_logging(verbose)
+
+
+@cli.command("gather-changes")
+@click.argument("server", required=False)
+@click.option("-c", "--collection", "collections", multiple=True, metavar="BUCKET/COLLECTION", help="May be repeated.")
+@keys_option
+@cache_option
+@click.option("--json", "json_", type=DIRECTORY, help="Also write DIR/BUCKET/COLLECTION.json.")
+@click.option("--auth-file", type=FILE, help="File, mode 0600, with `user:password` or `Bearer TOKEN`.")
+@click.option("--deadline", type=float, metavar="SECONDS", help="For the whole run; 300 by default.")
+@format_option
+@config_option
+def gather_changes(**flags: Any) -> int:
+    """Fetch what changed on SERVER, such as https://kinto.example/v1, since the last run, and verify it."""
+    options = _options(flags)
+    settings = gather_settings(options)
+    with Progress() as progress:
+        outcomes = Gathering(settings, on_bytes=progress.add_bytes).run(progress.begin)
+    code = worst_exit_code(outcome.error.exit_code for outcome in outcomes if outcome.error)
+    if options.format == "json":
+        listed = [_outcome_object(outcome) for outcome in outcomes]
+        output.print_json({"exit_code": code, "server": settings.server, "cache": str(settings.cache), "collections": listed})
+        return code
+    for outcome in outcomes:
+        if outcome.error:
+            print(_with_name(outcome.name, outcome.error), file=sys.stderr)
+        else:
+            print(_outcome_line(outcome))
+    return code
+
+
+@cli.command()
+@click.argument("collections", nargs=-1, metavar="[BUCKET/COLLECTION]...")
+@click.option("--records", is_flag=True, help="Print the records too.")
+@cache_option
+@keys_option
+@format_option
+@config_option
+def show(collections: tuple[str, ...], records: bool, **flags: Any) -> int:
+    """Show what the local copy holds."""
+    options = _options(flags)
+    as_json = options.format == "json"
+
+    def describe(name: str, state: Changeset, key: PublicKey, cache: Cache) -> dict[str, Any]:
+        found = _state_object(name, state, key) | {"highest": cache.highest(name), "metadata": state.metadata}
+        if not as_json:
+            print(_state_line(name, state, key))
+            for record in state.records if records else ():
+                print(f"  {json.dumps(record, ensure_ascii=False)}")
+        return found | ({"data": state.records} if records else {})
+
+    return _each_of_the_cache(options, collections, describe)
+
+
+@cli.command()
+@click.argument("collections", nargs=-1, metavar="[BUCKET/COLLECTION]...")
+@click.option("--file", "files", type=FILE, multiple=True, help="A saved changeset instead of the cache.")
+@cache_option
+@keys_option
+@format_option
+@config_option
+def verify(collections: tuple[str, ...], files: tuple[Path, ...], **flags: Any) -> int:
+    """Verify the local copy, or saved files, against the keys you trust."""
+    options = _options(flags)
+    if not options.public_keys:
+        raise ConfigurationError("To verify, give the keys you trust with `--public-key FILE`.")
+    if files:
+        return _verify_files(options, files, collections)
+
+    def describe(name: str, state: Changeset, key: PublicKey, _cache: Cache) -> dict[str, Any]:
+        if options.format != "json":
+            print(_state_line(name, state, key))
+        return _state_object(name, state, key)
+
+    return _each_of_the_cache(options, collections, describe)
+
+
+@cli.command()
+@click.argument("collections", nargs=-1, required=True, metavar="BUCKET/COLLECTION...")
+@click.option("--accept-older", is_flag=True, help="Also forget the highest verified timestamp. Read the warning it prints.")
+@cache_option
+@format_option
+@config_option
+def reset(collections: tuple[str, ...], accept_older: bool, **flags: Any) -> int:
+    """Drop the records of collections; the next gather-changes fetches everything again."""
+    options = _options(flags)
+    repository = SqliteRepository(options.cache_directory)
+    outcomes = []
+    with exclusive(options.cache_directory / "update.lock", Deadline(RESET_WAIT_S).remaining):
+        for name in collections:
+            highest = repository.highest(check_name(name))
+            if not highest:
+                raise NotFoundError(f"{name} is not in {repository.path}: nothing was dropped.")
+            (repository.forget if accept_older else repository.wipe)(name)
+            outcomes.append({"collection": name, "highest": 0 if accept_older else highest, "accept_older": accept_older})
+            if options.format != "json":
+                print(_reset_line(name, highest, accept_older))
+    if options.format == "json":
+        output.print_json({"exit_code": 0, "collections": outcomes})
+    return 0
+
+
+def _options(flags: dict[str, Any]) -> Options:
+    """The configuration file's options, overridden by the flags that were given."""
+    given = Options(
+        server=flags.get("server"),
+        collections=flags.get("collections") or None,
+        public_keys=flags.get("public_keys") or None,
+        cache=flags.get("cache"),
+        json=flags.get("json_"),
+        auth_file=flags.get("auth_file"),
+        deadline_seconds=flags.get("deadline"),
+        format=flags.get("format_"),
+    )
+    return read_options(flags.get("config")).overridden_by(given)
+
+
+def _each_of_the_cache(
+    options: Options,
+    collections: tuple[str, ...],
+    describe: Callable[[str, Changeset, PublicKey, Cache], dict[str, Any]],
+) -> int:
+    """Open and verify each collection; after an error with one the others go on."""
+    found, codes = [], []
+    with open_cache(options.cache_directory, options.trusted_keys()) as cache:
+        for name in collections or cache.names():
+            try:
+                state, key = cache.verified(check_name(name))
+                found.append(describe(name, state, key, cache))
+            except KintoSignerError as error:
+                codes.append(error.exit_code)
+                found.append({"collection": name, "error": output.error_object(error)})
+                if options.format != "json":
+                    print(_with_name(name, error), file=sys.stderr)
+    code = worst_exit_code(codes)
+    if options.format == "json":
+        output.print_json({"exit_code": code, "cache": str(options.cache_directory), "collections": found})
+    elif not found:
+        print(f"{options.cache_directory}: no collections.")
+    return code
+
+
+def _verify_files(options: Options, files: tuple[Path, ...], collections: tuple[str, ...]) -> int:
+    """Verify saved files. A collection named beside one file is what that file has to be about."""
+    if collections and (len(files), len(collections)) != (1, 1):
+        raise ConfigurationError("With `--file`, name a collection only for one single file.")
+    trust = Trust(options.trusted_keys())
+    found, codes = [], []
+    for path in files:
+        try:
+            said, state = load(path)
+            name = check_name(collections[0]) if collections else said
+            key = check(name, state, trust)
+            found.append({"file": str(path)} | _state_object(name, state, key))
+            if options.format != "json":
+                print(f"{path}: {_state_line(name.strip('/') or 'unnamed', state, key)}")
+        except KintoSignerError as error:
+            codes.append(error.exit_code)
+            found.append({"file": str(path), "error": output.error_object(error)})
+            if options.format != "json":
+                print(_with_name(str(path), error), file=sys.stderr)
+    code = worst_exit_code(codes)
+    if options.format == "json":
+        output.print_json({"exit_code": code, "files": found})
+    return code
+
+
+def _outcome_object(outcome: Outcome) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "collection": outcome.name,
+        "status": outcome.status,
+        "timestamp": outcome.timestamp,
+        "signed_at": output.iso_ms(outcome.timestamp),
+    }
+    if outcome.error:
+        return found | {"error": output.error_object(outcome.error)}
+    found |= {"before": outcome.before, "records": outcome.records, "changes": outcome.changes, "key": outcome.key}
+    return found | ({"json": str(outcome.json)} if outcome.json else {})
+
+
+def _outcome_line(outcome: Outcome) -> str:
+    what = "unchanged since" if outcome.status == "unchanged" else f"{outcome.changes} changes, now at"
+    return f"{outcome.name}: {what} {output.iso_ms(outcome.timestamp)} ({outcome.timestamp}), {outcome.records} records, verified"
+
+
+def _state_object(name: str, state: Changeset, key: PublicKey) -> dict[str, Any]:
+    return {
+        "collection": name,
+        "timestamp": state.timestamp,
+        "signed_at": output.iso_ms(state.timestamp),
+        "records": len(state.records),
+        "key": key.fingerprint,
+    }
+
+
+def _state_line(name: str, state: Changeset, key: PublicKey) -> str:
+    return (
+        f"{name}: {len(state.records)} records, signed {output.iso_ms(state.timestamp)} ({state.timestamp}) "
+        f"with the key {key.fingerprint}"
+    )
+
+
+def _reset_line(name: str, highest: int, accept_older: bool) -> str:
+    if accept_older:
+        return (
+            f"{name}: dropped, and the highest verified timestamp {highest} is forgotten. Until the next verified state this "
+            "machine would take ANY older state that was once signed: whoever controls the server or the network can choose one."
+        )
+    return f"{name}: dropped. States older than {highest} are still refused."
+
+
+def _with_name(name: str, error: KintoSignerError) -> str:
+    return str(error) if name in error.message else f"{name}: {error}"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    sys.exit(output.run(cli, arguments))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""The reader: pull what changed, verify it against keys that were given beforehand, keep a copy.
+
+For programs::
+
+    import kinto_signer.updater
+
+    with kinto_signer.updater.open_cache("/var/lib/kinto-updater") as cache:
+        for record in cache.records("main/regions"):
+            ...
+"""
+
+from kinto_signer.updater.reading import Cache, open_cache
+
+__all__ = ["Cache", "open_cache"]

@@ -1,0 +1,145 @@
+"""gather-changes: bring the cache up to date with a server, collection by collection."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kinto_signer.core.changeset import EMPTY, Changeset
+from kinto_signer.core.repository import Source, Synchronizer, Verify
+from kinto_signer.core.trust import check
+from kinto_signer.errors import CorruptCacheError, KintoSignerError, NotFoundError
+from kinto_signer.remote import RemoteRepository
+from kinto_signer.transport import Deadline, Session
+from kinto_signer.updater.cache import SqliteRepository
+from kinto_signer.updater.files import exclusive, remove_leftovers
+from kinto_signer.updater.reading import open_for_update
+from kinto_signer.updater.saved import path_of, save
+from kinto_signer.updater.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one collection.
+
+    timestamp: of what is held afterwards, integer milliseconds, 0 if nothing is. before: of what was held. changes: how
+    many records and tombstones travelled. key: the fingerprint of the key that signed it.
+    """
+
+    name: str
+    timestamp: int = 0
+    before: int = 0
+    records: int = 0
+    changes: int = 0
+    key: str = ""
+    json: Path | None = None
+    error: KintoSignerError | None = None
+
+    @property
+    def status(self) -> str:
+        if self.error is not None:
+            return "failed"
+        return "unchanged" if self.timestamp == self.before else "updated"
+
+
+class Gathering:
+    """One run: one server, one deadline, one cache. After an error with a collection the others go on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.deadline = Deadline(settings.deadline_s)
+        session = Session(settings.server, settings.credentials, deadline=self.deadline, on_bytes=on_bytes)
+        self.source = _Existing(RemoteRepository(session))
+        self.lock = settings.cache / "update.lock"
+
+    def run(self, progress: Callable[[str], None] = lambda name: None) -> list[Outcome]:
+        """Update every configured collection; errors are in the outcomes. progress: called with each name before it."""
+        outcomes = []
+        for name in self.settings.collections:
+            progress(name)
+            outcomes.append(self._outcome(name))
+        return outcomes
+
+    def _outcome(self, name: str) -> Outcome:
+        before = 0
+        try:
+            with exclusive(self.lock, self._remaining):
+                verify = open_for_update(self.settings.cache, self.settings.trust, self._now_ms)
+                repository = self._sound_repository()
+                before = repository.timestamp(name)
+                applied = self._sync(name, verify, repository)
+                return self._describe(name, before, applied, repository.changeset(name))
+        except KintoSignerError as error:
+            logger.debug("%s", name, exc_info=True)
+            return Outcome(name, timestamp=before, before=before, error=error)
+
+    def _sound_repository(self) -> SqliteRepository:
+        """The cache, put aside first if it is damaged. Call it with the lock held."""
+        repository = SqliteRepository(self.settings.cache, self.settings.trust)
+        remove_leftovers(repository.path)
+        remove_leftovers(repository.marks_path)
+        try:
+            repository.examine()
+        except CorruptCacheError as error:
+            self._put_aside(repository, error)
+        return repository
+
+    def _sync(self, name: str, verify: Verify, repository: SqliteRepository) -> Changeset:
+        synchronizer = Synchronizer(self.source, verify)
+        try:
+            return synchronizer.sync(name)
+        except CorruptCacheError as error:
+            self._put_aside(repository, error)
+            return synchronizer.sync(name)
+
+    def _put_aside(self, repository: SqliteRepository, error: CorruptCacheError) -> None:
+        stamp = datetime.fromtimestamp(self.clock(), UTC).strftime("%Y%m%dT%H%M%SZ")
+        aside = repository.move_aside(stamp)
+        kept = "kept" if repository.marks_path.exists() else "LOST: an older state would not be recognised this time"
+        logger.error(
+            "%s [%s] It was moved to %s and everything is fetched again; the highest verified timestamps are %s.",
+            error.message,
+            error.reason,
+            aside,
+            kept,
+        )
+
+    def _describe(self, name: str, before: int, applied: Changeset, state: Changeset) -> Outcome:
+        key = check(name, state, self.settings.trust)
+        logger.info("%s: verified at %d with the key %s", name, state.timestamp, key.fingerprint)
+        path = None
+        if self.settings.json is not None:
+            remove_leftovers(path_of(self.settings.json, name))
+            path = save(self.settings.json, name, state)
+        return Outcome(name, state.timestamp, before, len(state.changes), len(applied.changes), key.fingerprint, path)
+
+    def _remaining(self) -> float:
+        return self.deadline.remaining()
+
+    def _now_ms(self) -> int:
+        return int(self.clock() * 1000)
+
+
+class _Existing:
+    """Says that a collection is not there, where an empty changeset would only say that nothing is signed."""
+
+    def __init__(self, inner: Source) -> None:
+        self.inner = inner
+
+    def changeset(self, name: str, since: int = 0) -> Changeset:
+        changeset = self.inner.changeset(name, since)
+        if changeset == EMPTY and not since:
+            raise NotFoundError(f"{name}: the server has no such collection. Nothing was changed; look at its name.")
+        return changeset

@@ -1,0 +1,50 @@
+"""The highest verified timestamps, kept a second time beside the cache.
+
+They are what makes an older state recognisable. A cache that was damaged is fetched again; without this copy, whoever
+damages it could then offer an older state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kinto_signer.errors import CorruptCacheError
+from kinto_signer.updater.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Marks:
+    """highest: by collection, integer milliseconds. header: of the SQLite file as it was written last (see cache.py)."""
+
+    highest: Mapping[str, int] = field(default_factory=dict)
+    header: str = ""
+
+
+def read_marks(path: Path) -> Marks:
+    """What was written by `write_marks`; no marks if there is no file. Raises CorruptCacheError."""
+    try:
+        content = json.loads(path.read_bytes())
+        marks = Marks(dict(content["highest"]), content["header"])
+    except FileNotFoundError:
+        return Marks()
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CorruptCacheError(f"{path}: unreadable ({error}).") from error
+    if content.get("sha256") != _digest(marks):
+        raise CorruptCacheError(f"{path}: not as it was written.")
+    return marks
+
+
+def write_marks(path: Path, marks: Marks) -> None:
+    """Replace the file. Raises StorageError."""
+    content = {"highest": dict(marks.highest), "header": marks.header, "sha256": _digest(marks)}
+    write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode("ascii") + b"\n")
+
+
+def _digest(marks: Marks) -> str:
+    value: Any = [dict(marks.highest), marks.header]
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode("ascii")).hexdigest()
