@@ -59,9 +59,9 @@ class RemoteRepository:
         tried. Raises BadAnswerError, TooLargeError, OffOriginError, CredentialsError, a TryLaterError, or ConflictError if
         the collection is published again and again while it is read.
         """
-        path = _path(name)
+        path, capabilities = _path(name), self._capabilities()
         try:
-            if "changes" in self._capabilities():
+            if "changes" in capabilities:
                 try:
                     return self._offered_changeset(name, path, since)
                 except NotFoundError:  # only some collections are offered this way
@@ -69,6 +69,22 @@ class RemoteRepository:
             return self._assembled_changeset(name, path, since)
         except NotFoundError:
             return EMPTY
+
+    def collections(self, bucket: str) -> list[str]:
+        """The ids of the bucket's collections; none if the server does not have the bucket, or does not show it."""
+        found: list[str] = []
+        try:
+            answer = self.session.get(f"/buckets/{bucket}/collections")
+            while True:
+                found += [check_name(f"{bucket}/{entry['id']}") for entry in _object(bucket, answer).get("data") or []]
+                following = answer.headers.get("Next-Page")
+                if not following:
+                    return sorted(name.partition("/")[2] for name in found)
+                answer = self.session.get(self.session.absolute(answer.url, following))
+        except NotFoundError:
+            return []
+        except (KeyError, TypeError) as error:
+            raise BadAnswerError(f"{bucket}: the list of collections is malformed.") from error
 
     def _capabilities(self) -> Mapping[str, Any]:
         if self._root is None:
@@ -140,9 +156,9 @@ class RemoteRepository:
         size = etag = 0
         for answer in self._pages(name, path, since):
             size += len(answer.body)
-            if size > self.session.limits.max_size_bytes:
+            if size > self.session.limits.max_collection_bytes:
                 raise TooLargeError(
-                    f"{name}: more than {self.session.limits.max_size_bytes} bytes in all pages. The local copy was kept."
+                    f"{name}: more than {self.session.limits.max_collection_bytes} bytes in all pages. The local copy was kept."
                 )
             page = _object(name, answer).get("data")
             if not isinstance(page, list):

@@ -72,7 +72,8 @@ def gather_changes(**flags: Any) -> int:
         return code
     for outcome in outcomes:
         if outcome.error:
-            print(_with_name(outcome.name, outcome.error), file=sys.stderr)
+            kept = f" Held and kept: the state of {output.iso_ms(outcome.timestamp)}." if outcome.timestamp else ""
+            print(_with_name(outcome.name, outcome.error) + kept, file=sys.stderr)
         else:
             print(_outcome_line(outcome))
     return code

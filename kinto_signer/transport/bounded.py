@@ -36,10 +36,12 @@ CHUNK_BYTES = 65536
 class Limits:
     """How much a run takes from a server.
 
-    max_size_bytes: of one answer, decoded; and of all pages of one collection together. idle_s: silence on a connection.
+    max_size_bytes: of one answer, decoded. max_collection_bytes: of all pages of one collection. idle_s: silence on a
+    connection, in seconds.
     """
 
-    max_size_bytes: int = 256 * 2**20
+    max_size_bytes: int = 64 * 2**20
+    max_collection_bytes: int = 512 * 2**20
     max_redirects: int = 5
     max_pages: int = 10_000
     max_records: int = 1_000_000
@@ -185,17 +187,24 @@ class BoundedAdapter(HTTPAdapter):
         encoding = response.headers.get("Content-Encoding", "identity").lower()
         if encoding not in ("identity", "gzip", ""):
             raise BadAnswerError(f"{self.origin} sent the encoding {encoding[:40]!r}, which was not asked for.")
+        announced = response.headers.get("Content-Length", "")
+        if announced.isdigit() and int(announced[:20]) > self.limits.max_size_bytes:
+            raise self._too_large()
         chunks, size = [], 0
         for chunk in response.raw.stream(CHUNK_BYTES, decode_content=True):
             size += len(chunk)
             if size > self.limits.max_size_bytes:
-                raise TooLargeError(
-                    f"{self.origin} sends more than {self.limits.max_size_bytes} bytes in one answer. Nothing of it was accepted."
-                )
+                raise self._too_large()
             chunks.append(chunk)
             if self.on_bytes:
                 self.on_bytes(len(chunk))
         return b"".join(chunks)
+
+    def _too_large(self) -> TooLargeError:
+        return TooLargeError(
+            f"{self.origin} sends more than {self.limits.max_size_bytes} bytes in one answer. Nothing of it was accepted; "
+            "where a collection really is that large, raise `max_size_mib`."
+        )
 
 
 def _refusal(origin: Origin, deadline: Deadline, error: BaseException) -> KintoSignerError:

@@ -14,7 +14,7 @@ from kinto_signer.core.repository import Source, Synchronizer, Verify
 from kinto_signer.core.trust import check
 from kinto_signer.errors import CorruptCacheError, KintoSignerError, NotFoundError
 from kinto_signer.remote import RemoteRepository
-from kinto_signer.transport import Deadline, Session
+from kinto_signer.transport import Deadline, Limits, Session
 from kinto_signer.updater.cache import SqliteRepository
 from kinto_signer.updater.files import exclusive, remove_leftovers
 from kinto_signer.updater.reading import open_for_update
@@ -60,9 +60,11 @@ class Gathering:
         self.settings = settings
         self.clock = clock
         self.deadline = Deadline(settings.deadline_s)
-        session = Session(settings.server, settings.credentials, deadline=self.deadline, on_bytes=on_bytes)
+        limits = Limits(max_size_bytes=settings.max_size_bytes)
+        session = Session(settings.server, settings.credentials, deadline=self.deadline, limits=limits, on_bytes=on_bytes)
         self.source = _Existing(RemoteRepository(session))
         self.lock = settings.cache / "update.lock"
+        self._examined = False
 
     def run(self, progress: Callable[[str], None] = lambda name: None) -> list[Outcome]:
         """Update every configured collection; errors are in the outcomes. progress: called with each name before it."""
@@ -88,8 +90,11 @@ class Gathering:
     def _sound_repository(self) -> SqliteRepository:
         """The cache, put aside first if it is damaged. Call it with the lock held."""
         repository = SqliteRepository(self.settings.cache, self.settings.trust)
+        if self._examined:
+            return repository
         remove_leftovers(repository.path)
         remove_leftovers(repository.marks_path)
+        self._examined = True
         try:
             repository.examine()
         except CorruptCacheError as error:

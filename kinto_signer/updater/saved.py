@@ -14,7 +14,7 @@ from kinto_signer.updater.files import write_atomically
 
 
 def path_of(directory: Path, name: str) -> Path:
-    """``DIRECTORY/BUCKET/COLLECTION.json``."""
+    """Where `save` puts a collection: ``DIRECTORY/BUCKET/COLLECTION.json``."""
     bucket, _, collection = name.partition("/")
     return directory / bucket / f"{collection}.json"
 
@@ -22,7 +22,14 @@ def path_of(directory: Path, name: str) -> Path:
 def save(directory: Path, name: str, state: Changeset) -> Path:
     """Write the state's file by rename, unless it says so already. Raises StorageError."""
     path = path_of(directory, name)
-    content = {"data": state.records, "metadata": dict(state.metadata), "timestamp": state.timestamp}
+    bucket, _, collection = name.partition("/")
+    content = {
+        "bucket": bucket,
+        "collection": collection,
+        "data": state.records,
+        "metadata": dict(state.metadata),
+        "timestamp": state.timestamp,
+    }
     text = json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
     encoded = text.encode("utf-8") + b"\n"
     try:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import os
+import math
 import re
-import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -17,10 +16,12 @@ import platformdirs
 from kinto_signer.core.trust import PublicKey, Trust, load_public_key
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.remote import check_name
-from kinto_signer.transport.session import authorization_header, check_server_url
+from kinto_signer.transport.credentials import read_credentials, read_file
+from kinto_signer.transport.session import check_server_url
 
 APPLICATION = "kinto-updater"
 DEFAULT_DEADLINE_S = 300.0
+DEFAULT_MAX_SIZE_MIB = 64.0
 FORMATS = ("text", "json")
 
 
@@ -35,6 +36,7 @@ class Options:
     json: Path | None = None
     auth_file: Path | None = None
     deadline_seconds: float | None = None
+    max_size_mib: float | None = None
     format: str | None = None
 
     def overridden_by(self, flags: Options) -> Options:
@@ -48,7 +50,7 @@ class Options:
 
     def trusted_keys(self) -> tuple[PublicKey, ...]:
         """The public keys, loaded. Raises ConfigurationError."""
-        return tuple(load_public_key(_read(path), where=str(path)) for path in self.public_keys or ())
+        return tuple(load_public_key(read_file(path), where=str(path)) for path in self.public_keys or ())
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Settings:
     json: Path | None = None
     credentials: str | None = field(default=None, repr=False)
     deadline_s: float = DEFAULT_DEADLINE_S
+    max_size_bytes: int = int(DEFAULT_MAX_SIZE_MIB * 2**20)
 
 
 def default_config() -> Path:
@@ -94,6 +97,7 @@ def gather_settings(options: Options) -> Settings:
         json=options.json,
         credentials=read_credentials(options.auth_file) if options.auth_file else None,
         deadline_s=DEFAULT_DEADLINE_S if options.deadline_seconds is None else options.deadline_seconds,
+        max_size_bytes=int((DEFAULT_MAX_SIZE_MIB if options.max_size_mib is None else options.max_size_mib) * 2**20),
     )
 
 
@@ -103,7 +107,7 @@ def read_options(path: Path | None) -> Options:
         path = default_config()
         if not path.is_file():
             return Options()
-    body = _read(path)
+    body = read_file(path)
     try:
         text = body.decode("utf-8")
         content = tomllib.loads(text)
@@ -144,9 +148,13 @@ def parse_options(content: Mapping[str, Any], *, base: Path) -> Options:
     def path(value: str) -> Path:
         return base / Path(value).expanduser()
 
-    seconds, chosen, keys = content.get("deadline_seconds"), text("format"), texts("public_keys")
-    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds <= 0):
-        raise _BadValue("deadline_seconds", seconds, "a positive number of seconds")
+    def number(key: str) -> float | None:
+        value = content.get(key)
+        if value is not None and not (type(value) in (int, float) and 0 < value < math.inf):
+            raise _BadValue(key, value, "a positive number")
+        return value
+
+    chosen, keys = text("format"), texts("public_keys")
     if chosen is not None and chosen not in FORMATS:
         raise _BadValue("format", chosen, " or ".join(FORMATS))
     cache, json, auth_file = text("cache"), text("json"), text("auth_file")
@@ -157,36 +165,10 @@ def parse_options(content: Mapping[str, Any], *, base: Path) -> Options:
         cache=None if cache is None else path(cache),
         json=None if json is None else path(json),
         auth_file=None if auth_file is None else path(auth_file),
-        deadline_seconds=seconds,
+        deadline_seconds=number("deadline_seconds"),
+        max_size_mib=number("max_size_mib"),
         format=chosen,
     )
-
-
-def read_credentials(path: Path) -> str:
-    """``user:password`` or ``Bearer TOKEN`` from the one line of a file that nobody else may read.
-
-    Files below $CREDENTIALS_DIRECTORY may have wider modes: systemd guards that directory by other means.
-    Raises ConfigurationError, which never quotes the content.
-    """
-    body = _read(path)
-    guarded = os.environ.get("CREDENTIALS_DIRECTORY")
-    if not (guarded and path.resolve().is_relative_to(Path(guarded).resolve())):
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if os.name == "posix" and mode & 0o077:
-            raise ConfigurationError(f"{path}: others can read it (mode {mode:04o}). Run `chmod 600 {path}`.")
-    try:
-        credentials = body.decode("utf-8").strip()
-        authorization_header(credentials)
-    except (UnicodeDecodeError, ConfigurationError) as error:
-        raise ConfigurationError(f"{path}: it has to hold one line, `user:password` or `Bearer TOKEN`.") from error
-    return credentials
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def _line_of(text: str, key: str) -> str:
