@@ -59,7 +59,7 @@ class RemoteRepository:
         tried. Raises BadAnswerError, TooLargeError, OffOriginError, CredentialsError, a TryLaterError, or ConflictError if
         the collection is published again and again while it is read.
         """
-        path, capabilities = _path(name), self._capabilities()
+        path, capabilities = _path(name), self.capabilities()
         try:
             if "changes" in capabilities:
                 try:
@@ -86,7 +86,8 @@ class RemoteRepository:
         except (KeyError, TypeError) as error:
             raise BadAnswerError(f"{bucket}: the list of collections is malformed.") from error
 
-    def _capabilities(self) -> Mapping[str, Any]:
+    def capabilities(self) -> Mapping[str, Any]:
+        """What the server says it can do. Raises CredentialsError if it does not accept ours."""
         if self._root is None:
             root = self.session.get("/").json()
             if not isinstance(root, dict) or not isinstance(root.get("capabilities", {}), dict):

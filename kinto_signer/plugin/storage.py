@@ -121,6 +121,12 @@ class StorageRepository:
                 "Nothing was changed; try again."
             ) from error
 
+    def lock_everything(self) -> None:
+        """Keep the other workers' start-up out until the transaction ends. Nothing to do on memory storage."""
+        if self.atomic:
+            with self.storage.client.connect() as session:
+                session.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(hashtext('kinto-signer start-up'))"))
+
     def write(self, name: str, changes: list[Record]) -> None:
         """Write records and tombstones with exactly their timestamps, in increasing order."""
         for change in sorted(changes, key=lambda change: change["last_modified"]):

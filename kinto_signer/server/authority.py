@@ -25,6 +25,7 @@ from kinto_signer.errors import (
     VerificationError,
 )
 from kinto_signer.server.connection import Answer, Connection
+from kinto_signer.server.places import EVERYONE
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +35,6 @@ CLAIM = "signer_claim"
 It is written first and last in every publication. An authority that was left with part of a publication shows by it that what it
 holds comes from this signer, and may be repaired; and a refresh signs this digest again (decision 8).
 """
-
-EVERYONE = "system.Everyone"
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,27 @@
-"""What is made when the server starts: the buckets and collections named in ``resources``."""
+"""What is made before the first request: buckets and collections, and, on a new S, the content that A holds already."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import transaction
 from pyramid.events import ApplicationCreated
 
+from kinto_signer.core.changeset import EMPTY, TIMESTAMP_MARKER, Changeset, latest, tombstone
+from kinto_signer.core.trust import check
+from kinto_signer.core.workflow import Status
+from kinto_signer.errors import CredentialsError, KintoSignerError
 from kinto_signer.plugin.resources import Resource
-from kinto_signer.plugin.storage import StorageRepository, collection_uri
-from kinto_signer.server.authority import EVERYONE
+from kinto_signer.plugin.storage import StorageRepository
+from kinto_signer.remote import RemoteRepository
+from kinto_signer.server.places import create_place
+from kinto_signer.server.publisher import COPIED_ATTRIBUTES
+from kinto_signer.server.signing import AuthoritySettings
+from kinto_signer.transport import Deadline, Session
+
+logger = logging.getLogger(__name__)
 
 
 def includeme(config: Any) -> None:
@@ -17,26 +29,84 @@ def includeme(config: Any) -> None:
 
 
 def on_application_created(event: Any) -> None:
+    """Do what ``auto_create_resources`` and ``authority.bootstrap`` ask for, unless a command loads the application."""
     registry = event.app.registry
-    if registry.signing.settings.get("auto_create_resources") and getattr(registry, "command", None) != "migrate":
+    if getattr(registry, "command", None):
+        return
+    settings = registry.signing.settings
+    if settings.get("auto_create_resources"):
         with transaction.manager:
+            StorageRepository(registry.storage).lock_everything()
             for resource in registry.signing.resources.configured:
-                create_places(registry, resource)
+                for place in resource.places:
+                    create_place(registry, place, writable=place == resource.source)
+    if settings.get("authority.bootstrap"):
+        try:
+            for line in bootstrap(registry):
+                logger.info("bootstrap: %s", line)
+        except KintoSignerError as error:
+            logger.error("bootstrap: %s What is missing here stays missing; nothing was published.", error)
 
 
-def create_places(registry: Any, resource: Resource) -> None:
-    """Make source, preview and destination where they are missing; everybody reads the signed copies."""
+def bootstrap(registry: Any) -> Iterator[str]:
+    """Fill each configured collection that is empty here from its authority; yields what was done with each.
+
+    The authority's state is verified with the signer's own keys and written, with its timestamps, to source and destination.
+    Raises what reaching or verifying it raises; the collections done so far stay.
+    """
+    for configured in registry.signing.resources.configured:
+        authority = registry.signing.authority(configured)
+        if authority is None:
+            yield f"{configured.source.bucket}: no kinto.signer.authority.url, nothing to start from"
+            continue
+        found = _collections(configured, authority)
+        if not found:
+            yield f"{configured.destination.bucket}: {authority.url} does not have it, or does not show it to the signer"
+        for resource in found:
+            with transaction.manager:
+                yield _fill(registry, resource, authority)
+
+
+def _fill(registry: Any, resource: Resource, authority: AuthoritySettings) -> str:
     repository = StorageRepository(registry.storage)
-    writers = registry.signing.settings.get("auto_create_resources_principals")
-    for place in resource.places:
-        if repository.ensure_bucket(place.bucket):
-            for principal in writers if place == resource.source else ():
-                registry.permission.add_principal_to_ace(f"/buckets/{place.bucket}", "write", principal)
-        if place.collection and repository.attributes(place.name) is None:
-            repository.set_attributes(place.name, {})
-            uri, permission = collection_uri(place.name), "read"
-            principals = [EVERYONE]
-            if place == resource.source:
-                permission, principals = "write", writers
-            for principal in principals:
-                registry.permission.add_principal_to_ace(uri, permission, principal)
+    repository.lock_everything()
+    source, destination = resource.source.name, resource.destination.name
+    for name in (source, destination):
+        count = len(repository.records(name))
+        if count:
+            return f"{name}: left alone, it holds {count} records"
+    state = RemoteRepository(_session(authority)).changeset(destination)
+    if state == EMPTY:
+        return f"{destination}: {authority.url} does not have it"
+    check(destination, state, registry.signing.trust(resource))
+    create_place(registry, resource.destination)
+    create_place(registry, resource.source, writable=True)
+    repository.apply(destination, _with_marker(state))
+    copied = {key: state.metadata[key] for key in (*COPIED_ATTRIBUTES, "hash") if key in state.metadata}
+    repository.write(source, state.records)
+    repository.set_attributes(source, {**copied, "status": Status.SIGNED.value})
+    return f"{destination}: {len(state.records)} records of {state.timestamp} verified and taken over from {authority.url}"
+
+
+def _with_marker(state: Changeset) -> Changeset:
+    """The state with something that carries its timestamp, so that the destination's ETag is the signed one here too."""
+    records = [record for record in state.records if record["id"] != TIMESTAMP_MARKER]
+    if latest(records) < state.timestamp:
+        records = [*records, tombstone(TIMESTAMP_MARKER, state.timestamp)]
+    return Changeset(state.timestamp, records, state.metadata)
+
+
+def _collections(resource: Resource, authority: AuthoritySettings) -> list[Resource]:
+    if resource.destination.collection is not None:
+        return [resource]
+    remote = RemoteRepository(_session(authority))
+    remote.capabilities()
+    try:
+        found = remote.collections(resource.destination.bucket)
+    except CredentialsError:  # the credentials are good: this is how Kinto answers for a bucket that is not there
+        return []
+    return [resource.concrete(collection) for collection in found]
+
+
+def _session(authority: AuthoritySettings) -> Session:
+    return Session(authority.url, authority.auth, deadline=Deadline(authority.timeout_s))

@@ -15,11 +15,12 @@ from kinto_signer.core.canonical import Digests, Record, digests, find_problem, 
 from kinto_signer.core.changeset import diff, is_tombstone
 from kinto_signer.core.plan import Held, Plan, plan
 from kinto_signer.core.trust import check, check_signed
-from kinto_signer.errors import SigningError, UnsignableValue
+from kinto_signer.errors import ConflictError, SigningError, UnsignableValue
 from kinto_signer.plugin.resources import Resource
-from kinto_signer.plugin.storage import StorageRepository, collection_uri
-from kinto_signer.server.authority import CLAIM, EVERYONE, Authority, Seen
+from kinto_signer.plugin.storage import StorageRepository
+from kinto_signer.server.authority import CLAIM, Authority, Seen
 from kinto_signer.server.connection import Connection
+from kinto_signer.server.places import create_place
 from kinto_signer.server.signing import Signing
 from kinto_signer.signers import Signature
 
@@ -46,7 +47,7 @@ class Publisher:
     def __init__(self, registry: Any, user: str) -> None:
         self.signing: Signing = registry.signing
         self.repository = StorageRepository(registry.storage)
-        self.permission = registry.permission
+        self.registry = registry
         self.user = user
         self._clock = Clock()
 
@@ -57,11 +58,17 @@ class Publisher:
         transaction must then be undone.
         """
         name = resource.destination.name
-        self._ensure_destination(resource)
+        create_place(self.registry, resource.destination)
         authority = self._authority(resource)
         destination = self.repository.held(name)
         seen = authority.look(self.repository.timestamp(name)) if authority else None
         self._clock.lap("look")
+        if seen and not records and seen.state.records and self.repository.timestamp(name) == 0:
+            raise ConflictError(
+                f"{name}: the authority holds {len(seen.state.records)} records that this signer published, and nothing was ever "
+                "published from here. Nothing was done: it would remove them all. Take them over first: "
+                "`kinto-signer bootstrap --ini FILE`."
+            )
         wanted = destination.records if records is None else list(records)
         planned = plan(wanted, destination, [seen.held] if seen else [], now_ms())
         self._refuse_values(resource, planned)
@@ -158,13 +165,6 @@ class Publisher:
         kept = {key: value for key, value in (self.repository.attributes(name) or {}).items() if key not in COPIED_ATTRIBUTES}
         self.repository.set_attributes(name, {**kept, **published})
         return published
-
-    def _ensure_destination(self, resource: Resource) -> None:
-        uri = collection_uri(resource.destination.name)
-        self.repository.ensure_bucket(resource.destination.bucket)
-        if self.repository.attributes(resource.destination.name) is None:
-            self.repository.set_attributes(resource.destination.name, {})
-            self.permission.add_principal_to_ace(uri, "read", EVERYONE)
 
     def _push(
         self, authority: Authority, seen: Seen, writes: Sequence[Record], attributes: Mapping[str, Any], timestamp: int

@@ -80,3 +80,10 @@ def _read(path: str, where: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{where}: cannot be read ({error.strerror}).") from error
+
+
+def generate_key_pair() -> tuple[bytes, PublicKey]:
+    """A new P-384 key: the private key as unencrypted PKCS#8 PEM, and the public key."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return pem, PublicKey(key.public_key())

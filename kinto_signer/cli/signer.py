@@ -1,0 +1,151 @@
+"""kinto-signer: keys, approvals and the state of collections, for operators, reviewers and cron."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from kinto_signer import __version__
+from kinto_signer.cli import output
+from kinto_signer.cli.workflow import Signer, read_access
+from kinto_signer.core.trust import PublicKey
+from kinto_signer.errors import ConfigurationError
+from kinto_signer.signers.local import generate_key_pair
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+FORMATS = ("text", "json")
+
+server_option = click.option("--server", envvar="KINTO_SERVER", metavar="URL", help="The signer, e.g. https://s.example/v1.")
+auth_option = click.option(
+    "--auth-file", type=FILE, help="File, mode 0600, with `user:password` or `Bearer TOKEN`; else KINTO_AUTH is used."
+)
+format_option = click.option("--format", "format_", type=click.Choice(FORMATS), default="text", help="How to print the result.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kinto-signer")
+@click.option("-v", "--verbose", count=True, help="Log what is done; twice: how.")
+def cli(verbose: int) -> None:
+    """Sign what editors approved, and see what readers get.
+
+    The server and the credentials come from KINTO_SERVER and KINTO_AUTH, or from --server and --auth-file.
+
+    Exit codes: 0 done, 1 part of the work failed, 2 usage or configuration, 3 something does not verify, 4 credentials
+    refused, 5 try later, 6 conflict or refused by the workflow.
+    """
+    output.set_up_logging(verbose)
+
+
+@cli.command()
+@click.argument("private", type=FILE)
+@click.argument("public", type=FILE)
+@format_option
+def keygen(private: Path, public: Path, format_: str) -> int:
+    """Make a P-384 key pair: PRIVATE stays on the signer (mode 0600), PUBLIC goes to the readers. Overwrites nothing."""
+    private_pem, key = generate_key_pair()
+    _write_new(private, private_pem, 0o600)
+    try:
+        _write_new(public, key.pem, 0o644)
+    except ConfigurationError:
+        private.unlink()
+        raise
+    _print_keys(private, public, key, format_)
+    return 0
+
+
+@cli.command()
+@click.argument("name", metavar="BUCKET/COLLECTION")
+@server_option
+@auth_option
+@format_option
+def approve(name: str, server: str | None, auth_file: Path | None, format_: str) -> int:
+    """Sign and publish the present content of the source BUCKET/COLLECTION."""
+    signer = Signer(read_access(server, auth_file, os.environ))
+    state = signer.approve(name)
+    if format_ == "json":
+        output.print_json({"exit_code": 0, "collection": state})
+    else:
+        print(f"{name}: signed and published.")
+        _print_state(state)
+    return 0
+
+
+@cli.command()
+@click.argument("name", metavar="[BUCKET/COLLECTION]", required=False)
+@server_option
+@auth_option
+@format_option
+def status(name: str | None, server: str | None, auth_file: Path | None, format_: str) -> int:
+    """Show the state of one source collection, or of all that the signer signs."""
+    signer = Signer(read_access(server, auth_file, os.environ))
+    states = [signer.state(found) for found in ([name] if name else signer.names())]
+    if format_ == "json":
+        output.print_json({"exit_code": 0, "collections": states})
+    else:
+        for state in states:
+            _print_state(state)
+    return 0
+
+
+@cli.command()
+@click.option("--ini", type=FILE, required=True, help="The signer's configuration file.")
+@format_option
+def bootstrap(ini: Path, format_: str) -> int:
+    """Fill configured collections that are empty on S with what the authority holds, after verification."""
+    from kinto_signer.server.offline import run_bootstrap
+
+    lines = run_bootstrap(ini)
+    if format_ == "json":
+        output.print_json({"exit_code": 0, "done": lines})
+    else:
+        print("\n".join(lines))
+    return 0
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError:
+        raise ConfigurationError(f"{path} is there already and is never overwritten. Nothing was made.") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written ({error.strerror}). Nothing was made.") from error
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _print_keys(private: Path, public: Path, key: PublicKey, format_: str) -> None:
+    if format_ == "json":
+        output.print_json({"exit_code": 0, "private": str(private), "public": str(public), "fingerprint": key.fingerprint})
+        return
+    print(f"{private}  private key, mode 0600: keep it on the signer\n{public}  public key: give it to the readers")
+    print(f"Fingerprint (SHA-256): {key.fingerprint}")
+    print("Give the fingerprint to the readers by another way, so that they can compare.")
+
+
+def _print_state(state: Mapping[str, Any]) -> None:
+    print(f"{state['name']}: {state['status'] or 'no status'}")
+    for label, field in (
+        ("last edit", "last_edit"),
+        ("last request", "last_review_request"),
+        ("last signature", "last_signature"),
+    ):
+        if state.get(f"{field}_date"):
+            print(f"  {label}: {state[f'{field}_date']} by {state.get(f'{field}_by')}")
+    for place in ("destination", "authority"):
+        if state.get(place):
+            print(f"  {place}: {state[place]}")
+
+
+def main() -> None:
+    sys.exit(output.run(cli))
+
+
+if __name__ == "__main__":
+    main()
