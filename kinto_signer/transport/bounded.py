@@ -120,7 +120,7 @@ class BoundedSession(requests.Session):
             raise BadAnswerError(
                 f"{self.origin}: more than {self.max_redirects} redirects. Nothing was accepted; look at the server's address."
             ) from error
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:  # ValueError: a Location that urllib cannot split
             raise _refusal(self.origin, self.deadline, error) from error
 
 
@@ -214,7 +214,7 @@ def _refusal(origin: Origin, deadline: Deadline, error: BaseException) -> KintoS
     chain = [error, *_causes(error)]
     if any(isinstance(link, (urllib3_errors.DecodeError, requests.exceptions.ContentDecodingError)) for link in chain):
         return BadAnswerError(f"{origin}: the answer cannot be decompressed. Nothing of it was accepted.")
-    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
+    if isinstance(error, ValueError) and not isinstance(error, OSError):  # also InvalidURL, InvalidSchema
         return BadAnswerError(f"{origin} sends us to an address that is none. Nothing was accepted.")
     why = str(next((link for link in reversed(chain) if isinstance(link, OSError) and str(link)), error))
     return UnreachableError(f"{origin} cannot be reached or broke off: {why[:300]}. What was held was kept. Try again later.")

@@ -113,8 +113,11 @@ class Session:
         return self.request("GET", path, headers=headers, params=params)
 
     def absolute(self, base: str, reference: str) -> str:
-        """A URL from a header of the answer of `base`."""
-        return urljoin(base, reference)
+        """A URL from a header of the answer of `base`. Raises BadAnswerError."""
+        try:
+            return urljoin(base, reference)
+        except ValueError as error:
+            raise BadAnswerError(f"{self.server_url} sends us to an address that is none. Nothing was accepted.") from error
 
     def close(self) -> None:
         self._http.close()
@@ -122,7 +125,10 @@ class Session:
 
 def check_server_url(url: str) -> str:
     """`url` without its final slash. Raises ConfigurationError, which quotes it unless it holds a password."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError("The server's address cannot be understood; write it like https://kinto.example/v1.") from error
     if "@" in parts.netloc:
         raise ConfigurationError("The server's address holds credentials; put them into a file and give `--auth-file`.")
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -137,8 +143,8 @@ def authorization_header(auth: str) -> str:
     kind, _, token = auth.partition(" ")
     if not auth.isprintable():
         raise ConfigurationError("The credentials hold characters that cannot be printed.")
-    if kind.lower() == "bearer" and token and auth.isascii():
-        return f"Bearer {token}"
+    if kind.lower() == "bearer" and token.strip() and auth.isascii():
+        return f"Bearer {token.strip()}"
     if ":" in auth:
         return "Basic " + base64.b64encode(auth.encode("utf-8")).decode("ascii")
     raise ConfigurationError("The credentials are neither `user:password` nor `Bearer TOKEN`.")
