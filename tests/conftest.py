@@ -51,6 +51,12 @@ def database(create_database: Callable[[], str]) -> str:
     return create_database()
 
 
+@pytest.fixture(params=["memory", "postgresql"])
+def storage_url(request: pytest.FixtureRequest) -> str | None:
+    """Each test twice: None for Kinto's memory storage, then the URL of a new database."""
+    return None if request.param == "memory" else request.getfixturevalue("create_database")()
+
+
 @pytest.fixture
 def live_kinto(request: pytest.FixtureRequest) -> Iterator[Callable[..., LiveKinto]]:
     """``live_kinto(settings, …)`` starts a LiveKinto that ends with the test; a failure shows its log."""

@@ -133,6 +133,11 @@ def find_problem(value: Any, *, allow_floats: bool = False, path: str = "$") -> 
     return next(_problems(value, _write_problem if allow_floats else _write_problem_no_floats, path), None)
 
 
+def find_malformed(value: Any) -> Problem | None:
+    """The first lone surrogate or too deep nesting: what makes some JSON parsers refuse the text as a whole."""
+    return next(_problems(value, _surrogate_problem, "$"), None)
+
+
 def _problems(value: Any, scalar: Callable[[Any], str | None], path: str) -> Iterator[Problem]:
     """Walk `value` in document order without recursion; `scalar` says what is wrong with one leaf or key."""
     stack: list[tuple[str, Any, int]] = [(path, value, 0)]
@@ -160,9 +165,14 @@ def _step(path: str, key: Any) -> str:
     return f"{path}.{key}" if isinstance(key, str) and key.isidentifier() else f"{path}[{key!r}]"
 
 
+def _surrogate_problem(item: Any) -> str | None:
+    lone = isinstance(item, str) and _SURROGATE.search(item)
+    return "a lone surrogate, which no UTF-8 text can hold" if lone else None
+
+
 def _canonical_problem(item: Any) -> str | None:
     if isinstance(item, str):
-        return "a lone surrogate, which no UTF-8 text can hold" if _SURROGATE.search(item) else None
+        return _surrogate_problem(item)
     if isinstance(item, float):
         return None if item - item == 0 else "NaN and infinities are not JSON"
     if isinstance(item, int):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from kinto_signer.core import signature
@@ -47,7 +47,6 @@ class Seen:
     held: Held
     state: Changeset
     sound: bool
-    attributes: Mapping[str, Any] = field(default_factory=dict)
     max_requests: int = 0
 
 
@@ -78,7 +77,7 @@ class Authority:
         state = Changeset(timestamp if isinstance(timestamp, int) else etag, changes, attributes)
         fresh = not changes and not signature.entries(attributes)
         sound = fresh or self._is_sound(state, ours)
-        return Seen(Held(etag, changes, fresh), state, sound, attributes, max_requests)
+        return Seen(Held(etag, changes, fresh), state, sound, max_requests)
 
     def _refuse_server(self) -> int:
         """Refuse a server that cannot be published to; returns its `batch_max_requests` (0: no limit)."""

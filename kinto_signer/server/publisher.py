@@ -15,7 +15,7 @@ from kinto_signer.core.canonical import Digests, Record, digests, find_problem, 
 from kinto_signer.core.changeset import diff, is_tombstone
 from kinto_signer.core.plan import Held, Plan, plan
 from kinto_signer.core.trust import check, check_signed
-from kinto_signer.errors import ConflictError, SigningError, UnsignableValue
+from kinto_signer.errors import ConfigurationError, ConflictError, SigningError, UnsignableValue
 from kinto_signer.plugin.resources import Resource
 from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server.authority import CLAIM, Authority, Seen
@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 COPIED_ATTRIBUTES = ("schema", "sort", "displayFields", "attachment", "flags")
 """Attributes of the source that the destination shows too."""
+
+PUBLISHED_TO = "published_to"
+"""Attribute of S's own signed copy: where it was published to. Never sent there, so that nobody else's copy has it."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +61,11 @@ class Publisher:
         transaction must then be undone.
         """
         name = resource.destination.name
-        create_place(self.registry, resource.destination)
         authority = self._authority(resource)
+        seen = self._look(authority, bool(records)) if authority else None
+        create_place(self.registry, resource.destination)
         destination = self.repository.held(name)
-        seen = authority.look(self.repository.timestamp(name)) if authority else None
         self._clock.lap("look")
-        if seen and not records and seen.state.records and self.repository.timestamp(name) == 0:
-            raise ConflictError(
-                f"{name}: the authority holds {len(seen.state.records)} records that this signer published, and nothing was ever "
-                "published from here. Nothing was done: it would remove them all. Take them over first: "
-                "`kinto-signer bootstrap --ini FILE`."
-            )
         wanted = destination.records if records is None else list(records)
         planned = plan(wanted, destination, [seen.held] if seen else [], now_ms())
         self._refuse_values(resource, planned)
@@ -119,6 +116,30 @@ class Publisher:
         name, trust = resource.destination.name, self.signing.trust(resource)
         return Authority(Connection(settings), name, trust, self.signing.instance)
 
+    def _look(self, authority: Authority, some: bool) -> Seen:
+        """What the authority holds; nothing is written here before that, so that an authority on our own database shows.
+
+        some: whether there is anything to publish. Raises ConflictError if publishing nothing would remove what an earlier
+        life of this signer published, ConfigurationError if the authority is this server's own storage.
+        """
+        name = authority.name
+        before, ours = self.repository.attributes(name), self.repository.timestamp(name)
+        seen = authority.look(ours)
+        after = self.repository.attributes(name)
+        unpublished = before is None or PUBLISHED_TO not in before
+        if PUBLISHED_TO in seen.state.metadata or (unpublished and after and after == dict(seen.state.metadata)):
+            raise ConfigurationError(
+                f"kinto.signer.authority.url = {authority.connection.url} is a server on this server's own database. Name the "
+                "server that readers use, or remove the line to let them read here. Nothing was published."
+            )
+        if seen.state.records and not some and ours == 0:
+            raise ConflictError(
+                f"{name}: the authority holds {len(seen.state.records)} records that this signer published, and nothing was ever "
+                "published from here. Nothing was done: it would remove them all. Take them over first: "
+                "`kinto-signer bootstrap --ini FILE`."
+            )
+        return seen
+
     def _refuse_values(self, resource: Resource, planned: Plan) -> None:
         """What was stored before the plugin was there is looked at now."""
         for change in planned.destination:
@@ -163,7 +184,9 @@ class Publisher:
         }
         name = resource.destination.name
         kept = {key: value for key, value in (self.repository.attributes(name) or {}).items() if key not in COPIED_ATTRIBUTES}
-        self.repository.set_attributes(name, {**kept, **published})
+        authority = self.signing.authority(resource)
+        here = {PUBLISHED_TO: authority.url} if authority else {}
+        self.repository.set_attributes(name, {**kept, **published, **here})
         return published
 
     def _push(

@@ -19,7 +19,7 @@ from kinto.core.utils import apply_json_patch
 from pyramid.events import NewRequest
 from pyramid.httpexceptions import HTTPBadRequest
 
-from kinto_signer.core.canonical import find_problem
+from kinto_signer.core.canonical import find_malformed, find_problem
 from kinto_signer.core.repository import DAY_MS
 from kinto_signer.plugin.rollback import SAFE_METHODS
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
@@ -43,7 +43,7 @@ def on_new_request(event: Any) -> None:
     if request.method in SAFE_METHODS:
         return
     if _BATCH.match(request.path_info):
-        _refuse_bottomless(_parse(request.body))
+        _refuse_malformed_batch(_parse(request.body))
         return
     target = _TARGET.match(request.path_info)
     if target is None:
@@ -111,9 +111,6 @@ def _posted(request: Any, target: re.Match[str]) -> Iterator[Any]:
 
 def _patched(request: Any, target: re.Match[str], operations: Any) -> Iterator[Any]:
     """What a JSON patch makes of the stored object; an impossible patch is left to Kinto to refuse."""
-    problem = find_problem(operations, allow_floats=True)
-    if problem:
-        raise _refusal(target, problem.why, problem.path, None)
     bucket, collection, record = target["bucket"], target["collection"], target["record"]
     where = ("record", collection_uri(f"{bucket}/{collection}"), record)
     if record is None:
@@ -121,8 +118,21 @@ def _patched(request: Any, target: re.Match[str], operations: Any) -> Iterator[A
     try:
         stored = request.registry.storage.get(*where)
         yield apply_json_patch(stored, operations)["data"]
+    except RecursionError:
+        for operation in operations:
+            problem = find_malformed(_at_pointer(operation["path"], operation.get("value")))
+            if problem:
+                raise _refusal(target, problem.why, problem.path, None) from None
+        raise _bad_request(_TOO_DEEP, {"reason": "unsignable"}) from None
     except (ObjectNotFoundError, ValueError, KeyError, TypeError):
         return
+
+
+def _at_pointer(pointer: str, value: Any) -> Any:
+    """An object that holds `value` where the JSON pointer of a patch, below ``/data``, would put it."""
+    for token in reversed(pointer.split("/")[2:]):
+        value = {token: value}
+    return value
 
 
 def _parse(body: bytes) -> Any:
@@ -135,14 +145,30 @@ def _parse(body: bytes) -> Any:
         return None
 
 
-def _refuse_bottomless(body: Any) -> None:
-    """Kinto copies the body of a batch recursively, and fails with a 500 from a depth of about 480 on."""
+def _refuse_malformed_batch(body: Any) -> None:
+    """Refuse what Kinto fails on as a whole, with a 500 or without a word on where: name the part of the batch."""
+    if not _deeper_than(body, KINTO_MAX_DEPTH) and find_malformed(body) is None:
+        return
+    requests = body.get("requests") if isinstance(body, dict) else None
+    defaults = body.get("defaults") if isinstance(body, dict) else None
+    for part in requests if isinstance(requests, list) else ():
+        merged = {**(defaults if isinstance(defaults, dict) else {}), **(part if isinstance(part, dict) else {})}
+        path = str(merged.get("path"))
+        target = _TARGET.match(path) or _TARGET.match(f"/v1{path}")
+        data = merged["body"].get("data") if isinstance(merged.get("body"), dict) else None
+        problem = find_malformed(data)
+        if target and problem:
+            raise _refusal(target, problem.why, problem.path, data)
+    if _deeper_than(body, KINTO_MAX_DEPTH):
+        raise _bad_request(_TOO_DEEP, {"reason": "unsignable"})
+
+
+def _deeper_than(body: Any, limit: int) -> bool:
     level, depth = [body], 0
-    while level:
+    while level and depth <= limit:
         level = [child for item in level for child in _children(item)]
         depth += 1
-        if depth > KINTO_MAX_DEPTH:
-            raise _bad_request(_TOO_DEEP, {"reason": "unsignable"})
+    return depth > limit
 
 
 def _children(item: Any) -> Iterable[Any]:

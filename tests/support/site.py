@@ -1,0 +1,43 @@
+"""A signer in this process, with one source collection; for tests that look at what S stores and answers."""
+
+from webtest import TestApp
+
+from tests.support.servers import webtest_app
+from tests.support.settings import signer_settings
+
+BUCKET = "/buckets/main-workspace"
+SOURCE = f"{BUCKET}/collections/regions"
+DESTINATION = "/buckets/main/collections/regions"
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+
+
+def signer_app(key_pair, *, database=None, authority=None, collection=True, **extra) -> TestApp:
+    """S, with the source collection made, unless `collection` is False. extra: further settings, dots as ``__``."""
+    settings = signer_settings(key_pair.private, database=database, authority=authority)
+    settings |= {name.replace("__", "."): value for name, value in extra.items()}
+    app = webtest_app(settings)
+    app.put_json(BUCKET, {})
+    if collection:
+        app.put_json(SOURCE, {})
+    return app
+
+
+def set_status(app, status, **options):
+    return app.patch_json(SOURCE, {"data": {"status": status}}, **options)
+
+
+def attributes(app, uri=SOURCE):
+    return app.get(uri).json["data"]
+
+
+def everything(app):
+    """All that S stores about the source and its signed copy, as its HTTP API shows it."""
+    found = {}
+    for uri in (SOURCE, DESTINATION):
+        answer = app.get(uri, expect_errors=True)
+        found[uri] = answer.json
+        if answer.status_int == 200:
+            found[uri + "/records"] = app.get(f"{uri}/records?_since=0").json["data"]
+            found[uri + "/etag"] = app.get(f"{uri}/records").headers["ETag"]
+    return found

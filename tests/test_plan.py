@@ -1,0 +1,127 @@
+"""The publication plan, against a model of how Kinto keeps timestamps."""
+
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kinto_signer.core.changeset import TIMESTAMP_MARKER, is_tombstone
+from kinto_signer.core.plan import Held, plan
+from tests.support.campaigns import rounds
+
+
+class Place:
+    """A list of records as Kinto keeps it (design, section 7): ids, timestamps, tombstones, ETag."""
+
+    def __init__(self, clock=0):
+        self.objects = {}
+        self.etag = clock
+        self.published = False
+
+    def held(self):
+        return Held(self.etag, list(self.objects.values()), fresh=not self.objects and not self.published)
+
+    def live(self):
+        return {record["id"]: record for record in self.objects.values() if not is_tombstone(record)}
+
+    def write(self, change):
+        there = self.objects.get(change["id"])
+        timestamp = change["last_modified"]
+        if is_tombstone(change) and change["id"] == TIMESTAMP_MARKER:
+            assert timestamp - 1 > self.etag or there is None
+        elif is_tombstone(change):
+            assert there is not None, "DELETE of what is not there: 404"
+            assert not is_tombstone(there)
+            assert timestamp > there["last_modified"], "DELETE would not keep the timestamp"
+        elif there is not None and not is_tombstone(there):
+            assert timestamp > there["last_modified"], "PUT would not keep the timestamp"
+        assert all(other["last_modified"] != timestamp for other in self.objects.values() if other["id"] != change["id"]), "409"
+        self.objects[change["id"]] = change
+        self.etag = max(self.etag, timestamp)
+
+
+def publish(source, destination, authorities, now, applied=None):
+    """Plan and write; `applied` are the writes (by position) that reach each authority before S gives up, None for all."""
+    planned = plan(list(source.values()), destination.held(), [place.held() for place in authorities], now)
+    for place, writes in zip(authorities, planned.authorities, strict=True):
+        for number, change in enumerate(writes):
+            if applied is None or number in applied:
+                place.write(change)
+                place.published = True
+    if applied is None:
+        for change in planned.destination:
+            place = destination
+            place.write(change)
+        destination.published = True
+        for place in authorities:
+            place.published = True
+    return planned
+
+
+def content(records):
+    return {name: {k: v for k, v in record.items() if k != "last_modified"} for name, record in records.items()}
+
+
+edits = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from([None, 0, 1, True, "x"])), max_size=6)
+steps = st.lists(st.tuples(edits, st.none() | st.sets(st.integers(0, 6)), st.integers(-50, 5000)), min_size=1, max_size=8)
+
+
+@settings(max_examples=rounds(300, 5000), deadline=None)
+@given(steps=steps, clocks=st.lists(st.integers(0, 10_000), min_size=0, max_size=2))
+def test_whatever_was_left_behind_the_next_publication_makes_all_places_equal(steps, clocks):
+    source, destination, authorities = {}, Place(), [Place(clock) for clock in clocks]
+    now = edit_clock = 1000
+    read = [0 for _ in authorities]
+    copies = [{} for _ in authorities]
+    for changes, applied, drift in steps:
+        for record_id, value in changes:
+            edit_clock += 1
+            if value is None:
+                source.pop(record_id, None)
+            else:
+                source[record_id] = {"id": record_id, "v": value, "last_modified": edit_clock}
+        now = max(0, now + drift)
+        if applied is not None:
+            publish(source, destination, authorities, now, applied)
+        planned = publish(source, destination, authorities, now)
+        assert content(destination.live()) == content(source)
+        for number, place in enumerate(authorities):
+            assert place.live() == destination.live()
+            assert place.etag == planned.timestamp
+            # A reader that asks only for what changed since it read last has the same.
+            for change in place.objects.values():
+                if change["last_modified"] > read[number]:
+                    copies[number][change["id"]] = change
+            read[number] = place.etag
+            assert {k: v for k, v in copies[number].items() if not is_tombstone(v)} == place.live()
+        assert destination.etag == planned.timestamp
+        again = plan(list(source.values()), destination.held(), [place.held() for place in authorities], now)
+        assert again.timestamp == planned.timestamp
+        assert not again.destination
+        assert not any(again.authorities)
+
+
+def test_new_timestamps_increase_and_are_above_every_clock():
+    source = [{"id": name, "last_modified": number} for number, name in enumerate("cab")]
+    planned = plan(source, Held(5000, (), True), [Held(9000, (), True)], now=7000)
+    timestamps = [record["last_modified"] for record in planned.destination]
+    assert all(one < other for one, other in pairwise(timestamps))
+    assert timestamps[0] > 9000
+    assert planned.timestamp == timestamps[-1]
+
+
+def test_a_timestamp_lost_by_the_authority_is_not_written_behind_its_readers():
+    record = {"id": "a", "v": 1, "last_modified": 100}
+    other = {"id": "b", "v": 1, "last_modified": 200}
+    destination = Held(200, [record, other])
+    planned = plan([record, other], destination, [Held(200, [other])], now=150)
+    (sent,) = planned.authorities[0]
+    assert sent["id"] == "a"
+    assert sent["last_modified"] > 200
+
+
+def test_an_empty_new_collection_carries_its_timestamp_in_a_tombstone():
+    planned = plan([], Held(0, (), True), [Held(50, (), True)], now=10)
+    assert [change["id"] for change in planned.authorities[0]] == [TIMESTAMP_MARKER]
+    assert planned.authorities[0] == planned.destination
+    assert planned.timestamp == planned.destination[0]["last_modified"] > 50
