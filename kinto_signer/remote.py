@@ -130,25 +130,22 @@ class RemoteRepository:
             except ConflictError:
                 metadata, etag = self._metadata(name)
                 continue
-            changed = self._metadata_unless(name, etag)
-            if changed is None:
+            metadata_after, etag = self._metadata(name, (metadata, etag))
+            if metadata_after == metadata:
                 timestamp = _signed_timestamp(name, metadata) or records_etag
                 return Changeset(timestamp, validate(name, changes), metadata, since)
-            metadata, etag = changed
+            metadata = metadata_after
         raise ConflictError(
             f"{name}: it was published again each of the {ATTEMPTS} times that it was read. The local copy was kept. "
             "Try again later."
         )
 
-    def _metadata(self, name: str) -> tuple[Mapping[str, Any], str]:
-        answer = self.session.get(_path(name))
-        return _collection_attributes(name, answer), answer.headers.get("ETag", "")
-
-    def _metadata_unless(self, name: str, etag: str) -> tuple[Mapping[str, Any], str] | None:
-        """The collection's attributes if they are not those of `etag` any more."""
-        answer = self.session.get(_path(name), headers={"If-None-Match": etag} if etag else {})
-        if answer.status == 304 or (etag and answer.headers.get("ETag") == etag):
-            return None
+    def _metadata(self, name: str, known: tuple[Mapping[str, Any], str] | None = None) -> tuple[Mapping[str, Any], str]:
+        """The collection's attributes and their ETag, which need not travel again if they are still the known ones."""
+        conditions = {"If-None-Match": known[1]} if known and known[1] else {}
+        answer = self.session.get(_path(name), headers=conditions)
+        if known and conditions and answer.status == 304:
+            return known
         return _collection_attributes(name, answer), answer.headers.get("ETag", "")
 
     def _records(self, name: str, path: str, since: int) -> tuple[list[Any], int]:
