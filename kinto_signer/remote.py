@@ -25,7 +25,7 @@ from kinto_signer.errors import (
 from kinto_signer.transport import Answer, Session
 
 PAGE_RECORDS = 5_000
-ATTEMPTS = 5
+ATTEMPTS = 8
 PAUSE_S = 0.2
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*/[a-zA-Z0-9][a-zA-Z0-9_-]*\Z")

@@ -14,7 +14,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,22 +120,24 @@ class SqliteRepository:
         if self.trust is None:
             raise ConfigurationError(f"{self.directory}: opened for reading only; to write, the trusted keys are needed.")
         keys = json.dumps([key.pem.decode("ascii") for key in self.trust.keys]).encode("ascii")
-        metadata = _dump(changeset.metadata)
         highest = max(self.highest(name), changeset.timestamp)
+        new = Held(changeset.timestamp, highest, _dump(changeset.metadata), keys)
         with self._writing() as connection:
-            catalogue = dict(self._read_catalogue(connection))
-            held = catalogue.get(name, Held())
-            if changeset.timestamp < held.highest or (changeset.since and changeset.since != held.timestamp):
-                raise ConflictError(f"{name}: another process updated the cache meanwhile. Its state was kept; run it again.")
-            if changeset.since == changeset.timestamp and not changeset.changes:
-                if (held.metadata, held.keys) == (metadata, keys):
-                    return
-            else:
-                _write_records(connection, name, changeset)
-            digest = _digest_rows(_rows(connection, name))
-            catalogue[name] = Held(changeset.timestamp, highest, metadata, keys, digest)
-            _write_catalogue(connection, catalogue)
+            self._store(connection, name, changeset, new)
         self._write_marks({name: highest})
+
+    def _store(self, connection: sqlite3.Connection, name: str, changeset: Changeset, new: Held) -> None:
+        catalogue = dict(self._read_catalogue(connection))
+        held = catalogue.get(name, Held())
+        if changeset.timestamp < held.highest or (changeset.since and changeset.since != held.timestamp):
+            raise ConflictError(f"{name}: another process updated the cache meanwhile. Its state was kept; run it again.")
+        nothing_travelled = changeset.since == changeset.timestamp and not changeset.changes
+        if nothing_travelled and new == replace(held, records_digest=b""):
+            return
+        if not nothing_travelled:
+            _write_records(connection, name, changeset)
+        catalogue[name] = replace(new, records_digest=_digest_rows(_rows(connection, name)))
+        _write_catalogue(connection, catalogue)
 
     def wipe(self, name: str) -> None:
         """Drop the records and attributes; the highest verified timestamp stays."""
@@ -198,9 +200,12 @@ class SqliteRepository:
 
     def _write_marks(self, changed: Mapping[str, int]) -> None:
         """The cache is committed already, and this is a copy: an error is no more than a warning."""
-        highest = {**self._marks().highest, **changed}
+        held = self._marks()
+        highest = {name: mark for name, mark in {**held.highest, **changed}.items() if mark}
+        marks = Marks(highest, file_header(self.path))
         try:
-            write_marks(self.marks_path, Marks({name: mark for name, mark in highest.items() if mark}, file_header(self.path)))
+            if marks != held:
+                write_marks(self.marks_path, marks)
         except StorageError as error:
             logger.warning("%s", error.message)
 
