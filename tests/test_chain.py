@@ -15,7 +15,9 @@ NAME = "main/regions"
 
 def run(module, *arguments, environment=None):
     command = [sys.executable, "-m", f"kinto_signer.cli.{module}", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, **(environment or {})})
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, **(environment or {})}
+    )
 
 
 @pytest.fixture

@@ -60,9 +60,7 @@ class Site:
         settings = authority_settings(create_database()) | extra
         self.authority = live_kinto(settings, name="authority", includes="tests.support.faults", environment=environment)
         settings = signer_settings(key_pair.private, database=create_database(), authority=self.authority.url) | extra
-        self.signer = live_kinto(
-            settings, name="signer", includes="kinto_signer tests.support.faults", environment=environment
-        )
+        self.signer = live_kinto(settings, name="signer", includes="kinto_signer tests.support.faults", environment=environment)
         self.client = self.signer.client("alice")
         trust = Trust((load_public_key(key_pair.public.read_bytes(), where="the test"),))
         self.reader = Verify(MemoryRepository(), trust)

@@ -71,15 +71,15 @@ def test_every_state_arrives_as_it_was_edited(servers, key_pair, shared, tmp_pat
         metadata = reader.get_collection(bucket="main", id=collection)["data"]
         timestamp = int(reader.get_records_timestamp(bucket="main", collection=collection))
         assert timestamp == metadata["signed_timestamp"]
-        found = independently_verified(
-            key_pair.public.read_bytes(), there, timestamp, metadata["signature"]["signature"]
-        )
+        found = independently_verified(key_pair.public.read_bytes(), there, timestamp, metadata["signature"]["signature"])
         assert found == metadata["hash"]
 
         command = [sys.executable, "-m", "kinto_signer.cli.updater", "gather-changes", authority.url]
         command += ["-c", f"main/{collection}", "--public-key", key_pair.public, "--cache", tmp_path / "cache"]
         command += ["--json", tmp_path / "json", "--format", "json"]
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, cwd=ROOT, env=os.environ)
+        done = subprocess.run(
+            [str(part) for part in command], capture_output=True, text=True, check=False, cwd=ROOT, env=os.environ
+        )
         assert done.returncode == 0, done.stderr
         saved = json.loads((tmp_path / "json" / "main" / f"{collection}.json").read_text())
         assert content(saved["data"]) == content(state["data"])

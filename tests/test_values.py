@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tests.support.site import JSON_PATCH, MERGE_PATCH, SOURCE, attributes, everything, signer_app
 from tests.support.servers import webtest_app
 from tests.support.settings import kinto_settings
+from tests.support.site import JSON_PATCH, MERGE_PATCH, SOURCE, attributes, everything, signer_app
 
 
 def nested(depth):

@@ -23,8 +23,8 @@ def signer_app(key_pair, *, database=None, authority=None, collection=True, **ex
     return app
 
 
-def set_status(app, status, **options):
-    return app.patch_json(SOURCE, {"data": {"status": status}}, **options)
+def set_status(app, wanted, **options):
+    return app.patch_json(SOURCE, {"data": {"status": wanted}}, **options)
 
 
 def attributes(app, uri=SOURCE):

@@ -1,0 +1,275 @@
+"""Settings: where a value is found, and that every mistake is an error at start-up that quotes the line."""
+
+import logging
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from pyramid.exceptions import ConfigurationError as PyramidConfigurationError
+
+from kinto_signer.errors import ConfigurationError
+from kinto_signer.plugin.resources import parse_resources
+from kinto_signer.plugin.settings import SETTINGS, Settings
+from tests.support.servers import webtest_app
+from tests.support.settings import signer_settings
+
+SECRET = "correct horse battery staple"
+
+
+def settings(environ=None, **values):
+    return Settings({key.replace("__", "."): value for key, value in values.items()}, environ or {})
+
+
+# --- looking up -----------------------------------------------------------------------------------------------------
+
+
+def test_the_most_specific_prefix_wins():
+    found = Settings(
+        {
+            "signer.ecdsa.private_key": "all",
+            "kinto.signer.b.ecdsa.private_key": "bucket",
+            "kinto.signer.b.c.ecdsa.private_key": "collection",
+            "signer.b_old.ecdsa.private_key": "old form",
+            r"signer.b.quick-(\w+)-(desktop|mobile).ecdsa.private_key": "pattern",
+            "signer.b.[.ecdsa.private_key": "no regular expression",
+        },
+        {},
+    )
+    names = {
+        (None, None): "all",
+        ("other", "c"): "all",
+        ("b", None): "bucket",
+        ("b", "x"): "bucket",
+        ("b", "c"): "collection",
+        ("b", "old"): "old form",
+        ("b", "quick-fr-desktop"): "pattern",
+        ("b", "quick-fr-tablet"): "bucket",
+    }
+    assert {place: found.get("ecdsa.private_key", *place) for place in names} == names
+    assert found.get("authority.timeout_seconds", "b", "c") == 300
+    assert found.warnings == ()
+
+
+def test_the_environment_wins_and_is_read_as_text():
+    environ = {"KINTO_SIGNER_AUTHORITY_AUTH": "signer:12345", "KINTO_SIGNER_MAIN_WORKSPACE_ALLOW_FLOATS": "true"}
+    found = Settings({"signer.authority.auth": "a:b", "signer.main-workspace.allow_floats": "false"}, environ)
+    assert found.get("authority.auth") == "signer:12345"
+    assert found.get("allow_floats", "main-workspace", "c") is True
+
+
+def test_values_that_kinto_parsed_already_are_text_again():
+    found = settings(signer__authority__timeout_seconds=20, signer__allow_floats=True)
+    assert found.get("authority.timeout_seconds") == 20
+    assert found.get("allow_floats") is True
+
+
+def test_an_unknown_name_is_a_warning_that_names_the_nearest():
+    found = settings(**{"kinto.signer.ressources": "x", "signer.b.c.ecdsa.privat_key": "y", "signer.zzzzzz": 1, "other": 1})
+    assert "kinto.signer.ressources" in found.warnings[0]
+    assert "did you mean kinto.signer.resources?" in found.warnings[0]
+    assert "ecdsa.private_key" in found.warnings[1]
+    assert "did you mean" not in found.warnings[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ({"signer.allow_floats": "perhaps"}, "kinto.signer.allow_floats = perhaps"),
+        ({"signer.b.c.authority.timeout_seconds": "soon"}, "kinto.signer.b.c.authority.timeout_seconds = soon"),
+        ({"signer.authority.timeout_seconds": "0"}, "more than 0"),
+        ({"signer.authority.url": "a.example.org"}, "kinto.signer.authority.url = a.example.org"),
+        ({"signer.authority.url": "http://user:pw@a.example.org/v1"}, "authority.auth"),
+        ({"signer.authority.auth": SECRET}, "user:password"),
+        ({"signer.to_review_enabled": "true"}, "Not part of this release"),
+        ({"signer.group_check_enabled": "true"}, "Not part of this release"),
+    ],
+)
+def test_a_bad_value_is_an_error_that_quotes_the_line(line, words):
+    with pytest.raises(ConfigurationError) as error:
+        Settings(line, {})
+    assert words in error.value.message
+    assert SECRET not in str(error.value)
+
+
+def test_settings_that_are_off_are_accepted_and_nothing_shows_a_secret():
+    found = settings(signer__to_review_enabled="false", signer__authority__auth=f"u:{SECRET}")
+    assert found.get("to_review_enabled") is False
+    assert SECRET not in repr(found)
+
+
+def test_every_setting_has_a_default_that_its_own_type_accepts():
+    for setting in SETTINGS:
+        if setting.default is not None:
+            setting.parse(setting.default, setting.name)
+        assert setting.doc.endswith(".")
+
+
+def test_an_address_is_completed():
+    assert settings(signer__authority__url="https://a.example.org/").get("authority.url") == "https://a.example.org/v1"
+    assert settings(signer__authority__url="https://a.example.org/v1/").get("authority.url") == "https://a.example.org/v1"
+
+
+# --- resources --------------------------------------------------------------------------------------------------------
+
+
+def test_resources_in_all_spellings():
+    found = parse_resources(
+        """
+        /buckets/main-workspace -> /buckets/main-preview -> /buckets/main
+        /buckets/one/collections/a -> /buckets/two/collections/b
+        x/a;y/b
+        staging;public
+        """
+    )
+    resource = found.of_source("main-workspace", "regions")
+    assert [place.name for place in resource.places] == ["main-workspace/regions", "main-preview/regions", "main/regions"]
+    assert found.of_source("one", "a").destination.name == "two/b"
+    assert found.of_source("one", "other") is None
+    assert found.of_source("x", "a").destination.name == "y/b"
+    assert found.of_source("staging", "c").destination.name == "public/c"
+    assert found.involves("main", "anything")
+    assert not found.involves("two", "a")
+    assert found.has_source_in("staging")
+    assert not found.has_source_in("public")
+
+
+def test_a_collections_own_line_wins_over_its_buckets():
+    found = parse_resources("/buckets/s -> /buckets/d\n/buckets/s/collections/a -> /buckets/e/collections/b")
+    assert found.of_source("s", "a").destination.name == "e/b"
+    assert found.of_source("s", "c").destination.name == "d/c"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is not set"),
+        ("/buckets/a", "has to be"),
+        ("/buckets/a -> /buckets/b -> /buckets/c -> /buckets/d", "has to be"),
+        ("/buckets/a -> buckets/b/collections/", "is neither"),
+        ("/bucket/a -> /buckets/b", "is neither"),
+        ("/buckets/a b -> /buckets/b", "is neither"),
+        ("/buckets/a -> /buckets/b/collections/c", "mixes"),
+        ("/buckets/a -> /buckets/a", "twice"),
+        ("/buckets/a -> /buckets/b\n/buckets/a -> /buckets/c", "stands already"),
+        ("/buckets/a -> /buckets/b\n/buckets/c -> /buckets/b", "stands already"),
+        ("/buckets/a -> /buckets/b\n/buckets/b -> /buckets/c", "stands already"),
+        ("/buckets/a -> /buckets/b\n/buckets/c/collections/x -> /buckets/b/collections/x", "overlaps"),
+    ],
+)
+def test_a_bad_line_is_quoted(text, words):
+    with pytest.raises(ConfigurationError) as error:
+        parse_resources(text)
+    assert words in error.value.message
+    if text:
+        assert text.splitlines()[-1] in error.value.message
+
+
+# --- start-up -----------------------------------------------------------------------------------------------------------
+
+
+def start(key_pair, **changes):
+    options = signer_settings(key_pair.private) | {name.replace("__", "."): value for name, value in changes.items()}
+    return webtest_app({name: value for name, value in options.items() if value is not None})
+
+
+def p256(path):
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(pem)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kinto__signer__resources": None}, "kinto.signer.resources is not set"),
+        ({"kinto__signer__resources": "nonsense"}, "`nonsense`"),
+        ({"kinto__signer__ecdsa__private_key": None}, "kinto.signer.ecdsa.private_key is not set"),
+        ({"kinto__signer__ecdsa__private_key": "/nowhere/key.pem"}, "= /nowhere/key.pem: cannot be read"),
+        ({"kinto__signer__main-workspace__ecdsa__private_key": "/nowhere/key.pem"}, "/nowhere/key.pem"),
+        ({"kinto__signer__main-workspace__c__ecdsa__private_key": "/nowhere/key.pem"}, "/nowhere/key.pem"),
+        ({"kinto__signer__ecdsa__public_key": "/nowhere/key.pem"}, "kinto.signer.ecdsa.public_key = /nowhere/key.pem"),
+        ({"kinto__signer__signer_backend": "kinto_signer.signer.autograph"}, "signer_backend = kinto_signer.signer.autograph"),
+        ({"kinto__signer__allow_floats": "perhaps"}, "kinto.signer.allow_floats = perhaps"),
+    ],
+)
+def test_a_mistake_stops_the_server(key_pair, changes, words):
+    with pytest.raises(PyramidConfigurationError) as error:
+        start(key_pair, **changes)
+    assert words in str(error.value)
+
+
+def test_a_key_of_the_wrong_kind_stops_the_server(key_pair, tmp_path):
+    for path, words in ((p256(tmp_path / "p256.pem"), "P-384"), (str(key_pair.public), "not an unencrypted private key")):
+        with pytest.raises(PyramidConfigurationError) as error:
+            start(key_pair, kinto__signer__ecdsa__private_key=path)
+        assert f"kinto.signer.ecdsa.private_key = {path}" in str(error.value)
+        assert words in str(error.value)
+
+
+def test_a_key_as_openssl_writes_it(key_pair, tmp_path):
+    key = serialization.load_pem_private_key(key_pair.private.read_bytes(), None)
+    form = serialization.PrivateFormat.TraditionalOpenSSL
+    pem = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    path = tmp_path / "openssl.pem"
+    path.write_bytes(b"-----BEGIN EC PARAMETERS-----\nBgUrgQQAIg==\n-----END EC PARAMETERS-----\n" + pem)
+    start(key_pair, kinto__signer__ecdsa__private_key=str(path), kinto__signer__ecdsa__public_key=str(key_pair.public))
+
+
+def test_warnings_at_start_up(key_pair, tmp_path, caplog):
+    path = tmp_path / "open.pem"
+    path.write_bytes(key_pair.private.read_bytes())
+    path.chmod(0o644)
+    with caplog.at_level(logging.WARNING, "kinto_signer"):
+        start(
+            key_pair,
+            kinto__signer__ecdsa__private_key=str(path),
+            kinto__signer__ressources="x",
+            kinto__includes="kinto_signer kinto.plugins.flush",
+        )
+    assert "can be read by every user" in caplog.text
+    assert "did you mean kinto.signer.resources?" in caplog.text
+    assert "list kinto_signer last" in caplog.text
+    assert "PRIVATE KEY" not in caplog.text
+
+
+def test_the_capability_and_the_heartbeat(key_pair):
+    app = start(key_pair, kinto__signer__resources="/buckets/a -> /buckets/p -> /buckets/b\nc/x;d/x")
+    root = app.get("/").json
+    capability = root["capabilities"]["signer"]
+    assert capability["resources"] == [
+        {
+            "source": {"bucket": "a", "collection": None},
+            "preview": {"bucket": "p", "collection": None},
+            "destination": {"bucket": "b", "collection": None},
+        },
+        {
+            "source": {"bucket": "c", "collection": "x"},
+            "preview": {"bucket": "d", "collection": "x"},
+            "destination": {"bucket": "d", "collection": "x"},
+        },
+    ]
+    assert capability["plugin_user_id"] == capability["plugin_userid"] == "plugin:remote-settings"
+    assert str(key_pair.private) not in str(root)
+    assert app.get("/__heartbeat__").json["signer"] is True
+
+
+def test_the_heartbeat_fails_when_signing_does_and_keeps_its_answer_a_minute(key_pair, monkeypatch):
+    app = start(key_pair)
+    heartbeat = app.app.registry.heartbeats["signer"]
+    assert heartbeat(None) is True
+    (signer,) = app.app.registry.signing._signers.values()
+    calls = []
+
+    def fail(self, digest):
+        from kinto_signer.signers import Signature
+
+        calls.append(digest)
+        return Signature("A" * 128)
+
+    monkeypatch.setattr(type(signer), "sign", fail)
+    assert heartbeat(None) is True
+    assert not calls
+    monkeypatch.setattr("kinto_signer.server.heartbeat.KEPT_S", -1)
+    assert heartbeat(None) is False
+    assert app.get("/__heartbeat__", status=503).json["signer"] is False
