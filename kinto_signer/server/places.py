@@ -11,17 +11,19 @@ EVERYONE = "system.Everyone"
 
 
 def create_place(registry: Any, place: Place, *, writable: bool = False) -> None:
-    """Make a bucket or collection where it is missing; everybody reads the signed copies."""
+    """Make a bucket or collection where it is missing.
+
+    writable: for ``auto_create_resources_principals``, as sources are; otherwise everybody reads it.
+    """
     repository = StorageRepository(registry.storage)
-    made = repository.ensure_bucket(place.bucket)
-    uri = f"/buckets/{place.bucket}"
-    if place.collection:
-        made = repository.attributes(place.name) is None or made
-        uri = collection_uri(place.name)
-        if repository.attributes(place.name) is None:
-            repository.set_attributes(place.name, {})
-    if not made:
-        return
     principals = registry.signing.settings.get("auto_create_resources_principals") if writable else [EVERYONE]
-    for principal in principals:
-        registry.permission.add_principal_to_ace(uri, "write" if writable else "read", principal)
+
+    def grant(uri: str) -> None:
+        for principal in principals:
+            registry.permission.add_principal_to_ace(uri, "write" if writable else "read", principal)
+
+    if repository.ensure_bucket(place.bucket) and (writable or place.collection is None):
+        grant(f"/buckets/{place.bucket}")
+    if place.collection and repository.attributes(place.name) is None:
+        repository.set_attributes(place.name, {})
+        grant(collection_uri(place.name))

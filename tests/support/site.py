@@ -17,7 +17,7 @@ def signer_app(key_pair, *, database=None, authority=None, collection=True, **ex
     settings = signer_settings(key_pair.private, database=database, authority=authority)
     settings |= {name.replace("__", "."): value for name, value in extra.items()}
     app = webtest_app(settings)
-    app.put_json(BUCKET, {})
+    app.put_json(BUCKET, {}, status="*")
     if collection:
         app.put_json(SOURCE, {})
     return app
