@@ -12,11 +12,14 @@ from kinto.core.storage.exceptions import BackendError, ObjectNotFoundError
 from kinto.core.utils import COMPARISON
 
 from kinto_signer.core.canonical import Record
-from kinto_signer.core.changeset import EMPTY, TIMESTAMP_MARKER, Changeset, diff, is_tombstone
+from kinto_signer.core.changeset import EMPTY, TIMESTAMP_MARKER, Changeset, by_record_id, is_tombstone
 from kinto_signer.core.plan import Held
 from kinto_signer.errors import ConflictError
 
 PAGE = 2000
+HIGHEST = "highest_timestamp"
+"""Attribute of a collection that was wiped: the greatest timestamp that was ever applied to it."""
+
 _SELECT_FOR_UPDATE = sqlalchemy.text(
     "SELECT 1 FROM objects WHERE resource_name = 'collection' AND parent_id = :bucket AND id = :collection FOR UPDATE"
 )
@@ -87,11 +90,11 @@ class StorageRepository:
         return signed if isinstance(signed, int) else self.etag(name)
 
     def highest(self, name: str) -> int:
-        return self.timestamp(name)
+        return max(self.timestamp(name), int((self.attributes(name) or {}).get(HIGHEST, 0)))
 
     def changeset(self, name: str, since: int = 0) -> Changeset:
         attributes = self.attributes(name)
-        if attributes is None:
+        if attributes is None or HIGHEST in attributes:
             return EMPTY
         records = self.records(name, with_tombstones=since > 0)
         changes = [record for record in records if record["last_modified"] > since] if since else records
@@ -158,16 +161,20 @@ class StorageRepository:
         return False
 
     def apply(self, name: str, changeset: Changeset) -> None:
-        changes = list(changeset.changes)
+        held = by_record_id(self.records(name))
+        # Kinto moves a timestamp that is written a second time: what is there already is not written again.
+        changes = [change for change in changeset.changes if change != held.get(change["id"])]
         if changeset.since == 0:
-            difference = diff(changeset.records, self.records(name))
-            changes += [{**record, "deleted": True} for record in difference.deleted]
+            gone = held.keys() - {change["id"] for change in changeset.changes}
+            changes += [{**held[record_id], "deleted": True} for record_id in gone]
         self.write(name, changes)
         self.set_attributes(name, {**changeset.metadata, "signed_timestamp": changeset.timestamp})
 
     def wipe(self, name: str) -> None:
-        """Remove every record, and every trace of it: Kinto alone stops at `storage_max_fetch_size`."""
+        """Remove records and attributes, remembering the highest timestamp."""
+        highest = self.highest(name)
         self.wipe_below(collection_uri(name))
+        self.set_attributes(name, {HIGHEST: highest})
 
     def delete_records(self, name: str) -> None:
         """Turn every record into a tombstone."""
@@ -175,6 +182,7 @@ class StorageRepository:
             pass
 
     def wipe_below(self, parent_id: str) -> None:
+        """Remove everything below, and every trace of it: Kinto alone stops at `storage_max_fetch_size`."""
         while self.storage.delete_all(None, parent_id, with_deleted=False):
             pass
         self.storage.purge_deleted(None, parent_id)

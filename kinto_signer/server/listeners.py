@@ -11,7 +11,7 @@ from kinto.core.events import ACTIONS, ResourceChanged
 from kinto_signer.core.workflow import Effect, Status, changed_by_hand, decide, parse_status
 from kinto_signer.errors import WorkflowError
 from kinto_signer.plugin.resources import Resource
-from kinto_signer.plugin.storage import StorageRepository
+from kinto_signer.plugin.storage import StorageRepository, collection_uri
 from kinto_signer.server.publisher import Published, Publisher
 from kinto_signer.server.values import lock
 
@@ -65,7 +65,7 @@ def on_collections_deleted(event: Any) -> None:
         resource = request.registry.signing.resources.of_source(bucket, collection)
         if resource is None:
             continue
-        repository.wipe(resource.source.name)
+        repository.wipe_below(collection_uri(resource.source.name))
         if repository.attributes(resource.destination.name) is not None:
             Publisher(request.registry, _user(event)).publish(resource, [])
 
