@@ -89,15 +89,16 @@ def _kept_timestamp(
             continue
         timestamp = candidate["last_modified"]
         if all(
-            _is_exactly(there, record, timestamp) or place.fresh or timestamp > place.etag
+            is_exactly(there, {**record, "last_modified": timestamp}) or place.fresh or timestamp > place.etag
             for there, place in zip(candidates, places, strict=True)
         ):
             return int(timestamp)
     return None
 
 
-def _is_exactly(there: Record | None, record: Record, timestamp: int) -> bool:
-    return there is not None and there["last_modified"] == timestamp and same_content(there, record)
+def is_exactly(there: Record | None, record: Record) -> bool:
+    """Whether `there` is the same record, timestamp included."""
+    return there is not None and there["last_modified"] == record["last_modified"] and same_content(there, record)
 
 
 def _bury(records: Sequence[Record], destination: Held, authorities: Sequence[Held], fresh: Iterator[int]) -> list[Record]:
@@ -111,7 +112,7 @@ def _bury(records: Sequence[Record], destination: Held, authorities: Sequence[He
 def _missing(records: Sequence[Record], dead: Sequence[Record], place: Held) -> list[Record]:
     """What has to be written to `place`, in the order of timestamps."""
     there = by_record_id(place.records)
-    writes = [record for record in records if not _is_exactly(there.get(record["id"]), record, record["last_modified"])]
+    writes = [record for record in records if not is_exactly(there.get(record["id"]), record)]
     writes += [grave for grave in dead if grave["id"] in there]
     return sorted(writes, key=lambda change: change["last_modified"])
 

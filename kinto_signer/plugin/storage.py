@@ -13,7 +13,7 @@ from kinto.core.utils import COMPARISON
 
 from kinto_signer.core.canonical import Record
 from kinto_signer.core.changeset import EMPTY, TIMESTAMP_MARKER, Changeset, by_record_id, is_tombstone
-from kinto_signer.core.plan import Held
+from kinto_signer.core.plan import Held, is_exactly
 from kinto_signer.errors import ConflictError
 
 PAGE = 2000
@@ -163,7 +163,7 @@ class StorageRepository:
     def apply(self, name: str, changeset: Changeset) -> None:
         held = by_record_id(self.records(name))
         # Kinto moves a timestamp that is written a second time: what is there already is not written again.
-        changes = [change for change in changeset.changes if change != held.get(change["id"])]
+        changes = [change for change in changeset.changes if not is_exactly(held.get(change["id"]), change)]
         if changeset.since == 0:
             gone = held.keys() - {change["id"] for change in changeset.changes}
             changes += [{**held[record_id], "deleted": True} for record_id in gone]
