@@ -64,15 +64,16 @@ def _finite_float(text: str) -> float:
 def _refuse_depth(value: Any, max_depth: int) -> None:
     level = [value] if isinstance(value, (dict, list)) else []
     for _ in range(max_depth):
+        if not level:
+            return
         level = [
             child
             for container in level
             for child in (container.values() if isinstance(container, dict) else container)
             if isinstance(child, (dict, list))
         ]
-        if not level:
-            return
-    raise ValueError(f"it is nested deeper than {max_depth} levels")
+    if level:
+        raise ValueError(f"it is nested deeper than {max_depth} levels")
 
 
 def _refuse_surrogates(value: Any) -> None:
