@@ -176,25 +176,25 @@ def der_of(key):
     return base64.b64encode(public).decode()
 
 
-@pytest.mark.parametrize(
-    "claim",
-    [
-        "",
-        "AAAA",
-        None,
-        5,
-        der_of(ec.generate_private_key(ec.SECP256R1())),
-        der_of(rsa.generate_private_key(65537, 2048)),
-        der_of(new_key()),
-    ],
-)
+CLAIMS = {
+    "empty": lambda: "",
+    "short": lambda: "AAAA",
+    "null": lambda: None,
+    "number": lambda: 5,
+    "P-256": lambda: der_of(ec.generate_private_key(ec.SECP256R1())),
+    "RSA": lambda: der_of(rsa.generate_private_key(65537, 2048)),
+    "another": lambda: der_of(new_key()),
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
 def test_a_key_that_the_server_sends_is_never_trusted(claim):
     stranger = new_key()
     entry = sign(stranger, STATE.records, STATE.timestamp)
     with pytest.raises(UnknownKeyError):
         check(NAME, altered(signatures=[entry]), TRUST)
     with pytest.raises(BadSignatureError):
-        check(NAME, altered(signatures=[{**entry, "public_key": claim}]), TRUST)
+        check(NAME, altered(signatures=[{**entry, "public_key": CLAIMS[claim]()}]), TRUST)
 
 
 def test_no_key_is_no_trust():
@@ -209,15 +209,23 @@ def pem(key):
     return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"nonsense", pem(KEY)[:-40], b"\xff" * 50]
-    + [pem(ec.generate_private_key(curve())) for curve in (ec.SECP256R1, ec.SECP521R1, ec.SECP256K1)]
-    + [pem(rsa.generate_private_key(65537, 2048)), pem(ed25519.Ed25519PrivateKey.generate())],
-)
-def test_keys_that_are_none(content):
+NO_KEYS = {
+    "empty": lambda: b"",
+    "nonsense": lambda: b"nonsense",
+    "cut": lambda: pem(KEY)[:-40],
+    "binary": lambda: b"\xff" * 50,
+    "P-256": lambda: pem(ec.generate_private_key(ec.SECP256R1())),
+    "P-521": lambda: pem(ec.generate_private_key(ec.SECP521R1())),
+    "secp256k1": lambda: pem(ec.generate_private_key(ec.SECP256K1())),
+    "RSA": lambda: pem(rsa.generate_private_key(65537, 2048)),
+    "Ed25519": lambda: pem(ed25519.Ed25519PrivateKey.generate()),
+}
+
+
+@pytest.mark.parametrize("what", NO_KEYS)
+def test_keys_that_are_none(what):
     with pytest.raises(ConfigurationError, match=r"^key\.pem: not a"):
-        load_public_key(content, where="key.pem")
+        load_public_key(NO_KEYS[what](), where="key.pem")
 
 
 def test_a_key_and_its_fingerprint():
