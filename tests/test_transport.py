@@ -325,10 +325,25 @@ def test_secrets_are_in_no_text():
     assert SECRET not in seen
 
 
-@pytest.mark.parametrize("url", ["", "kinto.example", "ftp://x/v1", "http://", "http://x/v1?a=b", "http://x/#y"])
+NO_ADDRESSES = ["", "kinto.example", "ftp://x/v1", "http://", "http://x/v1?a=b", "http://x/#y", "http://[::1/v1", "http://x:y/v1"]
+
+
+@pytest.mark.parametrize("url", NO_ADDRESSES)
 def test_addresses_that_are_none(url):
     with pytest.raises(ConfigurationError):
         session_for(url)
+
+
+def test_next_pages_that_are_no_address():
+    with pytest.raises(BadAnswerError, match="an address that is none"):
+        session_for("http://localhost/v1").absolute("http://localhost/v1/", "http://[::1")
+
+
+def test_closing():
+    with HostileServer(lambda _: http(200, b"{}")) as server:
+        session = session_for(server.url)
+        session.get("/")
+        session.close()
 
 
 def test_an_address_with_a_password_is_refused_and_not_quoted():

@@ -526,6 +526,45 @@ def test_many_processes_share_one_cache(tmp_path, report_campaign):
     report_campaign("processes on one cache", {"processes": 8, "runs": 8 * runs, "states": published, "reads": seen})
 
 
+def test_damage_that_only_writing_would_meet(directory, caplog):
+    """A list of free pages that leads nowhere: reading never looks at it."""
+    file = directory / "collections.sqlite"
+    damaged = bytearray(file.read_bytes())
+    damaged[32:40] = b"\0\0\0\x02\0\0\0\x01"
+    file.write_bytes(damaged)
+    assert examine(directory, OLD) == "served"
+    assert gather(directory, NEW).error is None
+    assert "[corrupt-cache]" in caplog.text
+    assert examine(directory, NEW) == "served"
+
+
+def test_file_systems_without_hard_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    update(tmp_path / "cache", OLD)
+    assert examine(tmp_path / "cache", OLD) == "served"
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {"collections.sqlite", "highest.json"}
+
+
+def test_the_second_copy_cannot_be_written(directory, caplog):
+    """It is a copy: the update itself has been committed and stands."""
+    (directory / "highest.json").unlink()
+    (directory / "highest.json").mkdir()
+    assert gather(directory, NEW).error is None
+    assert "highest.json" in caplog.text
+    assert examine(directory, NEW) == "served"
+
+
+def test_memory_errors_of_a_damaged_file_are_damage(directory):
+    from kinto_signer.updater.sqlite import connect
+
+    for error in (MemoryError(), OverflowError("a length")):
+        with pytest.raises(CorruptCacheError), connect(directory / "collections.sqlite", CorruptCacheError):
+            raise error
+
+
 def test_errors_are_ours(directory):
     """Whatever is done to the file, nobody sees an error of SQLite."""
     shutil.rmtree(directory)
