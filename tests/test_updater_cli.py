@@ -133,6 +133,9 @@ def test_from_a_configuration_file(run, server, pair, tmp_path):
     code, out, _ = run("show", "--format", "text")
     assert code == 0
     assert out.startswith("main/regions: 3 records, signed ")
+    config.write_text('collections = ["main"]\nformat = "json"')
+    code, out, err = run("gather-changes", server.url, "--public-key", pair.public)
+    assert (code, err, json.loads(out)["error"]["reason"]) == (2, "", "configuration")
     config.write_text("nonsense = 1")
     code, _, err = run("show")
     assert code == 2

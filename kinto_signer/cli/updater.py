@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Callable
@@ -37,6 +38,30 @@ keys_option = click.option(
 format_option = click.option("--format", "format_", type=click.Choice(FORMATS), help="How to print the result.")
 
 
+def with_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the configuration file's options, overridden by its flags; its errors obey their `format`."""
+
+    @functools.wraps(command)
+    def run(**flags: Any) -> int:
+        given = Options(
+            server=flags.pop("server", None),
+            collections=flags.pop("fetch", None) or None,
+            public_keys=flags.pop("public_keys", None) or None,
+            cache=flags.pop("cache", None),
+            json=flags.pop("json_", None),
+            auth_file=flags.pop("auth_file", None),
+            deadline_seconds=flags.pop("deadline", None),
+            format=flags.pop("format_", None),
+        )
+        options = read_options(flags.pop("config")).overridden_by(given)
+        try:
+            return command(options, **flags)
+        except KintoSignerError as error:
+            return output.report(error, as_json=options.format == "json")
+
+    return run
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kinto-updater")
 @click.option("-v", "--verbose", count=True, help="Log what is done; twice: how.")
@@ -51,7 +76,7 @@ def cli(verbose: int) -> None:
 
 @cli.command("gather-changes")
 @click.argument("server", required=False)
-@click.option("-c", "--collection", "collections", multiple=True, metavar="BUCKET/COLLECTION", help="May be repeated.")
+@click.option("-c", "--collection", "fetch", multiple=True, metavar="BUCKET/COLLECTION", help="May be repeated.")
 @keys_option
 @cache_option
 @click.option("--json", "json_", type=DIRECTORY, help="Also write DIR/BUCKET/COLLECTION.json.")
@@ -59,9 +84,9 @@ def cli(verbose: int) -> None:
 @click.option("--deadline", type=float, metavar="SECONDS", help="For the whole run; 300 by default.")
 @format_option
 @config_option
-def gather_changes(**flags: Any) -> int:
+@with_options
+def gather_changes(options: Options) -> int:
     """Fetch what changed on SERVER, such as https://kinto.example/v1, since the last run, and verify it."""
-    options = _options(flags)
     settings = gather_settings(options)
     with Progress() as progress:
         outcomes = Gathering(settings, on_bytes=progress.add_bytes).run(progress.begin)
@@ -86,9 +111,9 @@ def gather_changes(**flags: Any) -> int:
 @keys_option
 @format_option
 @config_option
-def show(collections: tuple[str, ...], records: bool, **flags: Any) -> int:
+@with_options
+def show(options: Options, collections: tuple[str, ...], records: bool) -> int:
     """Show what the local copy holds."""
-    options = _options(flags)
     as_json = options.format == "json"
 
     def describe(name: str, state: Changeset, key: PublicKey, cache: Cache) -> dict[str, Any]:
@@ -109,9 +134,9 @@ def show(collections: tuple[str, ...], records: bool, **flags: Any) -> int:
 @keys_option
 @format_option
 @config_option
-def verify(collections: tuple[str, ...], files: tuple[Path, ...], **flags: Any) -> int:
+@with_options
+def verify(options: Options, collections: tuple[str, ...], files: tuple[Path, ...]) -> int:
     """Verify the local copy, or saved files, against the keys you trust."""
-    options = _options(flags)
     if not options.public_keys:
         raise ConfigurationError("To verify, give the keys you trust with `--public-key FILE`.")
     if files:
@@ -131,9 +156,9 @@ def verify(collections: tuple[str, ...], files: tuple[Path, ...], **flags: Any) 
 @cache_option
 @format_option
 @config_option
-def reset(collections: tuple[str, ...], accept_older: bool, **flags: Any) -> int:
+@with_options
+def reset(options: Options, collections: tuple[str, ...], accept_older: bool) -> int:
     """Drop the records of collections; the next gather-changes fetches everything again."""
-    options = _options(flags)
     repository = SqliteRepository(options.cache_directory)
     outcomes = []
     with exclusive(options.cache_directory / "update.lock", Deadline(RESET_WAIT_S).remaining):
@@ -148,21 +173,6 @@ def reset(collections: tuple[str, ...], accept_older: bool, **flags: Any) -> int
     if options.format == "json":
         output.print_json({"exit_code": 0, "collections": outcomes})
     return 0
-
-
-def _options(flags: dict[str, Any]) -> Options:
-    """The configuration file's options, overridden by the flags that were given."""
-    given = Options(
-        server=flags.get("server"),
-        collections=flags.get("collections") or None,
-        public_keys=flags.get("public_keys") or None,
-        cache=flags.get("cache"),
-        json=flags.get("json_"),
-        auth_file=flags.get("auth_file"),
-        deadline_seconds=flags.get("deadline"),
-        format=flags.get("format_"),
-    )
-    return read_options(flags.get("config")).overridden_by(given)
 
 
 def _each_of_the_cache(
