@@ -204,9 +204,9 @@ def examine(directory, expected, keys=()):
     """What a damaged cache serves: "served" the right state, or how it refuses."""
     with contextlib.suppress(CorruptCacheError), open_cache(directory, keys) as cache:
         assert cache.names() == [NAME]
-        assert cache.records(NAME) == expected.records
-        assert cache.timestamp(NAME) == cache.highest(NAME) == expected.timestamp
-        assert cache.metadata(NAME) == expected.metadata
+        state = cache.changeset(NAME)
+        assert (state.records, state.metadata) == (expected.records, expected.metadata)
+        assert state.timestamp == cache.highest(NAME) == expected.timestamp
         return "served"
     return "refused"
 
