@@ -59,7 +59,7 @@ def test_keygen_overwrites_nothing(run, tmp_path, existing):
 
 
 def test_keygen_where_nothing_can_be_written(run, tmp_path):
-    code, _, err = run("keygen", tmp_path / "no" / "private.pem", tmp_path / "public.pem", "--format", "json")
+    code, _, _ = run("keygen", tmp_path / "no" / "private.pem", tmp_path / "public.pem", "--format", "json")
     assert code == 2
     assert not list(tmp_path.iterdir())
     code, out, _ = run("keygen", tmp_path / "private.pem", tmp_path / "public.pem", "--format", "json")

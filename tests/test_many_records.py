@@ -20,7 +20,9 @@ FROM generate_series(1, {count}) AS i
 def signer(create_database, postgres, live_kinto, key_pair):
     authority = live_kinto(authority_settings(create_database()), name="authority")
     database = create_database()
-    app = webtest_app(signer_settings(key_pair.private, database=database, authority=authority.url))
+    settings = signer_settings(key_pair.private, database=database, authority=authority.url)
+    # A writes about 190 records a second, and less on a busy machine.
+    app = webtest_app(settings | {"kinto.signer.authority.timeout_seconds": "900"})
     app.put_json("/buckets/main-workspace", {})
     app.put_json(SOURCE, {})
     postgres.execute(INSERT.format(uri=SOURCE, count=COUNT), database)

@@ -376,5 +376,17 @@ def test_more_records_than_kinto_fetches_at_once(key_pair, storage_url):
     assert count(app, SOURCE) == 0
 
 
+def test_what_is_written_after_a_deletion_of_all_stays(key_pair, storage_url):
+    app = signer_app(key_pair, database=storage_url, kinto__storage_max_fetch_size="7", kinto__batch_max_requests="100")
+    parts = [{"method": "PUT", "path": f"{SOURCE}/records/r{i}", "body": {"data": {"n": i}}} for i in range(40)]
+    app.post_json("/batch", {"requests": parts})
+    new = {"method": "PUT", "path": f"{SOURCE}/records/new", "body": {"data": {"n": 1}}}
+    app.post_json("/batch", {"requests": [{"method": "DELETE", "path": f"{SOURCE}/records"}, new]})
+    assert [record["id"] for record in app.get(f"{SOURCE}/records").json["data"]] == ["new"]
+    app.post_json("/batch", {"requests": parts})
+    app.delete(f"{SOURCE}/records?_limit=7")
+    assert count(app, SOURCE) == 34
+
+
 def count(app, uri):
     return int(app.head(f"{uri}/records").headers["Total-Records"])

@@ -176,9 +176,10 @@ class StorageRepository:
         self.wipe_below(collection_uri(name))
         self.set_attributes(name, {HIGHEST: highest})
 
-    def delete_records(self, name: str) -> None:
-        """Turn every record into a tombstone."""
-        while self.storage.delete_all("record", collection_uri(name)):
+    def delete_records(self, name: str, *, before: int) -> None:
+        """Turn every record that was written before the timestamp `before` into a tombstone."""
+        older = [Filter("last_modified", before, COMPARISON.LT)]
+        while self.storage.delete_all("record", collection_uri(name), filters=older):
             pass
 
     def wipe_below(self, parent_id: str) -> None:

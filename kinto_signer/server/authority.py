@@ -16,6 +16,7 @@ from kinto_signer.core.changeset import TIMESTAMP_MARKER, Changeset, is_tombston
 from kinto_signer.core.plan import Held
 from kinto_signer.core.trust import Trust, check, check_signed
 from kinto_signer.errors import (
+    BadAnswerError,
     BadSignatureError,
     ConfigurationError,
     ConflictError,
@@ -82,14 +83,14 @@ class Authority:
     def _refuse_server(self) -> int:
         """Refuse a server that cannot be published to; returns its `batch_max_requests` (0: no limit)."""
         root = self._send("GET", "/").body
-        user = root.get("user") or {}
+        user = _object(root.get("user"))
         if self.connection.authenticated and not user:
             raise CredentialsError(
                 f"{self.connection.url} does not accept the account in kinto.signer.authority.auth. Nothing was published."
             )
         self._account = str(user.get("id", "an anonymous user"))
-        capabilities = root.get("capabilities") or {}
-        if self.instance and (capabilities.get("signer") or {}).get("instance") == self.instance:
+        capabilities = _object(root.get("capabilities"))
+        if self.instance and _object(capabilities.get("signer")).get("instance") == self.instance:
             raise ConfigurationError(
                 f"kinto.signer.authority.url = {self.connection.url} is this server itself. Name the server that readers use, "
                 "or remove the line to let them read here."
@@ -99,26 +100,28 @@ class Authority:
                 f"{self.connection.url} has kinto-attachment without kinto_signer.authority: it would refuse changed attachments "
                 "and keep the rest. Add the plugin there. Nothing was published."
             )
-        return int((root.get("settings") or {}).get("batch_max_requests") or 0)
+        limit = _object(root.get("settings")).get("batch_max_requests")
+        return limit if isinstance(limit, int) else 0
 
     def _ensure_collection(self) -> Mapping[str, Any]:
         """The collection's attributes on A; bucket and collection are made where they are missing, readable for everybody."""
         answer = self._send("GET", self._collection, accept=(200, 401, 403, 404))
         if answer.status != 200:
             only_new = {"If-None-Match": "*"}
-            self._send("PUT", self._bucket, {"data": {}}, headers=only_new, accept=(200, 201, 412, 403))
+            made = self._send("PUT", self._bucket, {"data": {}}, headers=only_new, accept=(200, 201, 412, 403))
+            lacks = "bucket:create (or collection:create in that bucket)" if made.status == 403 else "collection:create"
             body = {"data": {}, "permissions": {"read": [EVERYONE]}}
-            self._send("PUT", self._collection, body, headers=only_new, accept=(200, 201, 412), lacks="collection:create")
+            self._send("PUT", self._collection, body, headers=only_new, accept=(200, 201, 412), lacks=lacks)
             answer = self._send("GET", self._collection, lacks="read")
-        permissions = answer.body.get("permissions") or {}
-        if EVERYONE not in permissions.get("read", ()):
-            body = {"permissions": {"read": sorted({EVERYONE, *permissions.get("read", ())})}}
+        readers = _object(answer.body.get("permissions")).get("read") or []
+        if EVERYONE not in readers:
+            body = {"permissions": {"read": [*readers, EVERYONE]}}
             answer = self._send("PATCH", self._collection, body, lacks="write")
-        others = sorted(set((answer.body.get("permissions") or {}).get("write", ())) - {self._account})
+        writers = _object(answer.body.get("permissions")).get("write") or []
+        others = [writer for writer in writers if writer != self._account]
         if others:
             logger.warning("%s on %s can be written by others than the signer: %s", self.name, self.connection.url, others)
-        data: Mapping[str, Any] = answer.body["data"]
-        return data
+        return self._attributes(answer)
 
     def records(self, since: int = 0) -> tuple[list[Record], int]:
         """Records and tombstones that changed after `since`, and the ETag of the list."""
@@ -131,7 +134,7 @@ class Authority:
             if self._is_unfinished(state.metadata, ours):
                 logger.warning("%s on %s was left unfinished; it will be repaired.", self.name, self.connection.url)
                 return False
-            raise type_with_context(error, self) from error
+            raise _in_context(error, self) from error
         return True
 
     def _is_unfinished(self, attributes: Mapping[str, Any], ours: int) -> bool:
@@ -163,10 +166,12 @@ class Authority:
         """Write records, tombstones and attributes in one batch. Raises if any part of it was refused."""
         requests = self._batch(writes, attributes)
         answer = self._send("POST", "/batch", {"requests": requests})
-        responses = answer.body.get("responses") or []
+        responses = answer.body.get("responses")
+        responses = responses if isinstance(responses, list) else []
         for request, response in zip(requests, responses, strict=False):
+            response = _object(response)
             if response.get("status") not in (200, 201):
-                body = response.get("body") or {}
+                body = _object(response.get("body"))
                 raise UnreachableError(
                     f"{self.connection.url} refused a part of the publication of {self.name}: {request['method']} "
                     f"{request['path']} answered {response.get('status')} {str(body.get('message'))[:200]!r}. "
@@ -194,7 +199,7 @@ class Authority:
 
     def read_back(self, before: Seen, timestamp: int) -> None:
         """Verify as a reader would that A now holds the state signed at `timestamp`, ETag included."""
-        attributes = self._send("GET", self._collection, lacks="read").body["data"]
+        attributes = self._attributes(self._send("GET", self._collection, lacks="read"))
         whole = before.held.fresh or not before.sound
         changes, etag = self.records(0 if whole else before.held.etag)
         difference = Changeset(timestamp, changes, attributes, since=0 if whole else before.state.timestamp)
@@ -210,7 +215,7 @@ class Authority:
     def refresh(self, attributes: Mapping[str, Any]) -> None:
         """Replace the signature of a state that A holds already; no record is read or written."""
         self._refuse_server()
-        theirs = self._send("GET", self._collection, lacks="read").body["data"]
+        theirs = self._attributes(self._send("GET", self._collection, lacks="read"))
         for field_name in ("signed_timestamp", "hash"):
             if theirs.get(field_name) != attributes[field_name]:
                 raise ConflictError(
@@ -218,9 +223,15 @@ class Authority:
                     "signature would not help. Set the status to `to-sign` to bring it up to date."
                 )
         self._send("PATCH", self._collection, {"data": dict(attributes)}, lacks="write")
-        now = self._send("GET", self._collection, lacks="read").body["data"]
+        now = self._attributes(self._send("GET", self._collection, lacks="read"))
         digest = parse_hash(attributes[CLAIM]["digest"]) or b""
         check_signed(self.name, signature.entries(now), digest, self.trust)
+
+    def _attributes(self, answer: Answer) -> Mapping[str, Any]:
+        data = answer.body.get("data")
+        if not isinstance(data, dict):
+            raise BadAnswerError(f"{self.connection.url}: the answer about {self.name} holds no collection.")
+        return data
 
     def _send(
         self,
@@ -238,13 +249,18 @@ class Authority:
         said = f"{method} {path} answered {answer.status} {str(answer.body.get('message'))[:200]!r}"
         if answer.status in (401, 403):
             raise CredentialsError(
-                f"{self.connection.url}: {self._account or 'the account'} lacks the permission {lacks!r}: {said}. "
+                f"{self.connection.url}: {self._account or 'the account'} lacks the permission {lacks}: {said}. "
                 "Nothing was published."
             )
         raise UnreachableError(f"{self.connection.url}: {said}. S is as before; asking again is safe.")
 
 
-def type_with_context(error: VerificationError, authority: Authority) -> KintoSignerError:
+def _object(value: object) -> dict[str, Any]:
+    """`value` if it is a JSON object, else an empty one: what another server says may have any shape."""
+    return value if isinstance(value, dict) else {}
+
+
+def _in_context(error: VerificationError, authority: Authority) -> KintoSignerError:
     """The same kind of error, saying where the state was found and what to do about it."""
     found = VerificationError(
         f"{authority.connection.url} holds a state of {authority.name} that the signer's keys do not verify: {error.message} "

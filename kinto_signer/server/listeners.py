@@ -8,6 +8,7 @@ from typing import Any
 
 from kinto.core.events import ACTIONS, ResourceChanged
 
+from kinto_signer.core.changeset import latest
 from kinto_signer.core.workflow import Effect, Status, changed_by_hand, decide, parse_status
 from kinto_signer.errors import WorkflowError
 from kinto_signer.plugin.resources import Resource
@@ -39,8 +40,8 @@ def on_records_changed(event: Any) -> None:
     name = resource.source.name
     lock(request, name)
     repository = StorageRepository(request.registry.storage)
-    if _deletes_everything(request):
-        repository.delete_records(name)
+    if event.payload["action"] == ACTIONS.DELETE.value:
+        _finish_deletion(event, repository, name)
     attributes = repository.attributes(name)
     if attributes is not None:
         repository.set_attributes(name, {**attributes, **_edited(event)})
@@ -145,8 +146,20 @@ def _signed(event: Any, published: Published) -> dict[str, str]:
     return {"last_signature_by": _user(event), "last_signature_date": _now(), "hash": published.hash}
 
 
-def _deletes_everything(request: Any) -> bool:
-    return request.method == "DELETE" and request.path_info.rstrip("/").endswith("/records") and not request.GET
+def _finish_deletion(event: Any, repository: StorageRepository, name: str) -> None:
+    """Where Kinto stopped in the middle of deleting all records, delete the others too; not what was written afterwards."""
+    deleted = event.impacted_objects
+    if len(deleted) >= int(event.request.registry.settings["storage_max_fetch_size"]) and _asks_for_all(event.request):
+        repository.delete_records(name, before=latest(change["new"] for change in deleted))
+
+
+def _asks_for_all(request: Any) -> bool:
+    """Whether the request, or one in its batch, deletes the whole list."""
+    whole = getattr(request, "parent", None)
+    if whole is None:
+        return request.method == "DELETE" and request.path_info.rstrip("/").endswith("/records") and not request.GET
+    parts = [{**(whole.json_body.get("defaults") or {}), **part} for part in whole.json_body["requests"]]
+    return any(part.get("method") == "DELETE" and part["path"].rstrip("/").endswith("/records") for part in parts)
 
 
 def _by_collection(changes: Iterable[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
