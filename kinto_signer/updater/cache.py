@@ -36,6 +36,7 @@ from kinto_signer.updater.sqlite import connect, file_header
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
+NO_DIGEST = b""
 SCHEMA = f"""
 PRAGMA user_version = {FORMAT};
 CREATE TABLE about (digest BLOB NOT NULL);
@@ -299,9 +300,11 @@ def _digest_catalogue(rows: Iterable[tuple[Any, ...]]) -> bytes:
     return _digest(repr(row).encode("ascii") for row in sorted(rows, key=repr))
 
 
-def _digest(parts: Iterable[bytes]) -> bytes:
+def _digest(parts: Iterable[object]) -> bytes:
     digest = hashlib.sha256()
     for part in parts:
+        if not isinstance(part, bytes):  # damage changes types too
+            return NO_DIGEST
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.digest()
 
