@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from kinto_signer.server.authority import Authority
 from tests.support.hostile import HostileServer
 from tests.support.keys import write_key_pair
 from tests.support.servers import ROOT
@@ -252,6 +253,23 @@ def test_an_unfinished_publication_is_recognised_by_its_claim_only(key_pair, liv
         refused(app, "hash-mismatch")
     set_status(app, "to-sign")
     assert len(authority.client().get_records(**NAME)) == 4
+
+
+def test_an_etag_that_somebody_else_moved(key_pair, authority, database, monkeypatch):
+    """Old readers verify against the ETag: a publication that does not carry it is none."""
+    app = signer(key_pair, authority, database)
+    app.put_json(f"{SOURCE}/records/r1", {"data": {"n": 1}})
+    read, seen = Authority.records, []
+
+    def records(self, since=0):
+        changes, etag = read(self, since)
+        seen.append(etag)
+        return changes, etag + (len(seen) == 2)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Authority, "records", records)
+        refused(app, "bad-signature", "somebody else writes there")
+    set_status(app, "to-sign")
 
 
 def drip(_request):

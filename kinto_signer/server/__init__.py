@@ -15,6 +15,11 @@ from kinto_signer.server.signing import Signing
 
 logger = logging.getLogger(__name__)
 
+NO_REVIEW = (
+    "This release has no reviews: no groups are checked, and whoever may write a source collection may publish it. "
+    "Give write permission accordingly."
+)
+
 
 def includeme(config: Any) -> None:
     """Include the plugin in Kinto. Every mistake in the settings is an error here that quotes the line."""
@@ -25,6 +30,7 @@ def includeme(config: Any) -> None:
         raise PyramidConfigurationError(error.message) from error
     for warning in signing.settings.warnings:
         logger.warning(warning)
+    logger.warning("%s", NO_REVIEW)
     config.registry.signing = signing
     config.include(rollback)
     config.include(answers)
