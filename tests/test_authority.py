@@ -272,6 +272,22 @@ def test_an_etag_that_somebody_else_moved(key_pair, authority, database, monkeyp
     set_status(app, "to-sign")
 
 
+def test_a_record_that_did_not_arrive_as_it_was_sent(key_pair, authority, database, monkeypatch):
+    """Every part of the batch was accepted, and what a reader gets is something else."""
+    app = signer(key_pair, authority, database)
+    app.put_json(f"{SOURCE}/records/r1", {"data": {"n": 1}})
+    read = Authority.records
+
+    def records(self, since=0):
+        changes, etag = read(self, since)
+        return [{**change, "n": 2} if change["id"] == "r1" else change for change in changes], etag
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Authority, "records", records)
+        refused(app, "hash-mismatch", "main/regions")
+    set_status(app, "to-sign")
+
+
 def drip(_request):
     yield b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
     while True:

@@ -6,6 +6,7 @@ from kinto_signer.core.changeset import Changeset
 from kinto_signer.core.trust import Trust, check, load_public_key
 from kinto_signer.core.workflow import RULES, TRACKING_FIELDS, Effect, Rule, Status, decide
 from kinto_signer.errors import HashMismatchError, WorkflowError
+from kinto_signer.plugin.storage import StorageRepository
 from tests.support.servers import authorization
 from tests.support.site import BUCKET, DESTINATION, SOURCE, attributes, everything, set_status, signer_app
 
@@ -217,6 +218,32 @@ def test_a_refresh_of_a_peers_signature_verifies_the_records_first(app, key_pair
     tamper(app, n=666)
     answer = set_status(app, "to-resign", status=503)
     assert answer.json["details"]["reason"] == "bad-signature"
+
+
+def test_a_refresh_signs_no_digest_that_was_not_signed_before(app, key_pair):
+    put(app, "r1", n=1)
+    set_status(app, "to-sign")
+    forged = attributes(app, DESTINATION)
+    forged["signer_claim"]["digest"] = "sha384-" + "A" * 64
+    app.app.registry.storage.update("collection", "/buckets/main", "regions", forged)
+    commit()
+    answer = set_status(app, "to-resign", status=503)
+    assert answer.json["details"]["reason"] == "bad-signature"
+
+
+def test_what_the_storage_did_not_keep_is_not_signed(app, monkeypatch):
+    put(app, "r1", n=1)
+    before = everything(app)
+    write = StorageRepository.write
+
+    def forgetful(self, name, changes):
+        write(self, name, [{**change, "n": 2} for change in changes])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StorageRepository, "write", forgetful)
+        answer = set_status(app, "to-sign", status=503)
+    assert answer.json["details"]["reason"] == "signer"
+    assert everything(app) == before
 
 
 def tamper(app, **data):
