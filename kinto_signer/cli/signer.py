@@ -89,6 +89,8 @@ def status(name: str | None, server: str | None, auth_file: Path | None, format_
     else:
         for state in states:
             _print_state(state)
+        if not states:
+            print("No collection is signed here yet.")
     return 0
 
 

@@ -230,7 +230,7 @@ def _outcome_object(outcome: Outcome) -> dict[str, Any]:
         "collection": outcome.name,
         "status": outcome.status,
         "timestamp": outcome.timestamp,
-        "signed_at": output.iso_ms(outcome.timestamp),
+        "signed_at": output.iso_ms(outcome.timestamp) if outcome.timestamp else None,
     }
     if outcome.error:
         return found | {"error": output.error_object(outcome.error)}

@@ -1,8 +1,8 @@
 """The canonical form of JSON values and of a collection: the exact bytes that a signature covers.
 
 The form is the one of Mozilla's canonicaljson-rs (decision 1): keys sorted by code point, no white space, everything outside
-printable ASCII, and U+007F, as lower-case ``\\uXXXX``. For values without floats the standard library writes the same bytes
-but for U+007F; floats go through canonicaljson-rs itself (extra ``[floats]``).
+printable ASCII as lower-case ``\\uXXXX``. For values without floats the standard library writes the same bytes; floats go
+through canonicaljson-rs itself (extra ``[floats]``).
 """
 
 from __future__ import annotations
@@ -208,8 +208,7 @@ def _has_float(value: Any) -> bool:
 
 
 def _dumps(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return text.replace("\x7f", "\\u007f") if "\x7f" in text else text
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def _with_floats(value: Any) -> str:

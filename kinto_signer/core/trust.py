@@ -138,6 +138,6 @@ def _check_name(name: str, metadata: Mapping[str, Any]) -> None:
         said = metadata.get(field)
         if said is not None and said != asked:
             raise OtherCollectionError(
-                f"{name}: the server answered with the {'bucket' if field == 'bucket' else 'collection'} {str(said)[:80]!r}. "
+                f"{name}: this is about the {'bucket' if field == 'bucket' else 'collection'} {str(said)[:80]!r}. "
                 "Nothing was accepted."
             )

@@ -16,7 +16,28 @@ RETRY_AFTER_S = 3
 
 
 def includeme(config: Any) -> None:
-    config.add_exception_view(lambda error, request: as_http(error), context=KintoSignerError)
+    config.add_exception_view(refuse, context=KintoSignerError)
+
+
+def refuse(error: KintoSignerError, request: Any) -> Any:
+    """Answer a refusal, and log it in one line."""
+    answer = as_http(error)
+    log_refusal(request, answer)
+    return answer
+
+
+def log_refusal(request: Any, answer: Any) -> None:
+    """One line for each refusal: why, what was asked, and by whom."""
+    request.authenticated_userid  # noqa: B018 - makes Kinto find out who asks, before its views do
+    logger.warning(
+        "refused reason=%s status=%s request=%s:%s by=%s: %s",
+        answer.json["details"]["reason"],
+        answer.status_code,
+        request.method,
+        request.path_info,
+        request.prefixed_userid,
+        answer.json["message"],
+    )
 
 
 def as_http(error: KintoSignerError) -> Any:
@@ -35,5 +56,4 @@ def as_http(error: KintoSignerError) -> Any:
     response = http_error(answer, errno=errno, message=error.message, details=details)
     if response.status_code in (409, 503):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
-    logger.warning("refused reason=%s status=%s: %s", details["reason"], response.status_code, error.message)
     return response

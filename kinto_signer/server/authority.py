@@ -264,8 +264,9 @@ def _in_context(error: VerificationError, authority: Authority) -> KintoSignerEr
     """The same kind of error, saying where the state was found and what to do about it."""
     found = VerificationError(
         f"{authority.connection.url} holds a state of {authority.name} that the signer's keys do not verify: {error.message} "
-        "S published nothing over it. If another signer publishes there, use another bucket; if it was altered by hand, restore "
-        "it or delete the collection there, then set the status to `to-sign` again."
+        "S published nothing over it. If another signer publishes there, use another bucket; if an earlier key of this signer "
+        "did, name it in kinto.signer.ecdsa.public_key; if it was altered by hand, delete the collection there "
+        "(docs/operating.rst says how), then set the status to `to-sign` again."
     )
     found.reason = error.reason
     return found

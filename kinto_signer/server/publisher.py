@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import transaction
@@ -35,13 +35,18 @@ PUBLISHED_TO = "published_to"
 
 @dataclass(frozen=True)
 class Published:
-    """What was signed, for the tracking fields and the log."""
+    """What was signed, for the tracking fields and the log.
+
+    created, updated, deleted: against S's own signed copy. sent: records and tombstones written to the authority `to`.
+    """
 
     timestamp: int
     hash: str
     created: int = 0
     updated: int = 0
     deleted: int = 0
+    sent: int = 0
+    to: str = "nowhere else"
 
 
 class Publisher:
@@ -79,6 +84,7 @@ class Publisher:
         published = _summary(planned, destination, signed[0])
         if authority and seen:
             writes = planned.authorities[0]
+            published = replace(published, sent=len(writes), to=authority.connection.url)
             transaction.get().addBeforeCommitHook(self._push, (authority, seen, writes, attributes, planned.timestamp))
         transaction.get().addAfterCommitHook(self._log, (name, published))
         return published
@@ -125,6 +131,15 @@ class Publisher:
         name = authority.name
         before, ours = self.repository.attributes(name), self.repository.timestamp(name)
         seen = authority.look(ours)
+        if ours and seen.sound and seen.state.timestamp > ours:
+            logger.warning(
+                "%s: %s holds the state of %s, which this signer published after the %s that is known here: an unfinished "
+                "publication, or S was restored from a back-up. It is replaced by what is approved now.",
+                name,
+                authority.connection.url,
+                seen.state.timestamp,
+                ours,
+            )
         after = self.repository.attributes(name)
         unpublished = before is None or PUBLISHED_TO not in before
         if PUBLISHED_TO in seen.state.metadata or (unpublished and after and after == dict(seen.state.metadata)):
@@ -202,13 +217,15 @@ class Publisher:
     def _log(self, success: bool, name: str, published: Published) -> None:
         if success:
             logger.info(
-                "published %s signed_timestamp=%s hash=%s created=%s updated=%s deleted=%s by=%s seconds=%s",
+                "published %s signed_timestamp=%s hash=%s created=%s updated=%s deleted=%s sent=%s to=%s by=%s seconds=%s",
                 name,
                 published.timestamp,
                 published.hash,
                 published.created,
                 published.updated,
                 published.deleted,
+                published.sent,
+                published.to,
                 self.user,
                 self._clock,
             )

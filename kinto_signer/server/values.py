@@ -23,6 +23,7 @@ from kinto_signer.core.canonical import find_malformed, find_problem
 from kinto_signer.core.repository import DAY_MS
 from kinto_signer.plugin.rollback import SAFE_METHODS
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
+from kinto_signer.server.answers import log_refusal
 
 _TARGET = re.compile(
     r"/v\d+/buckets/(?P<bucket>[^/]+)/collections(/(?P<collection>[^/]+)(?P<records>/records(/(?P<record>[^/]+)"
@@ -42,6 +43,14 @@ def on_new_request(event: Any) -> None:
     request = event.request
     if request.method in SAFE_METHODS:
         return
+    try:
+        _look_at(request)
+    except HTTPBadRequest as refusal:
+        log_refusal(request, refusal)
+        raise
+
+
+def _look_at(request: Any) -> None:
     if _BATCH.match(request.path_info):
         _refuse_malformed_batch(_parse(request.body))
         return

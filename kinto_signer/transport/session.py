@@ -165,7 +165,9 @@ def _error_for(answer: Answer, method: str, now: float, said: str) -> KintoSigne
     if status >= 500 or status == 408:
         return UnreachableError(f"{said}. What was held was kept. Try again later.")
     if status in (401, 403):
-        return CredentialsError(f"{said}. Look at the credentials and at what they may do there.")
+        return CredentialsError(
+            f"{said}. Look at the name, since Kinto answers so for what does not exist too, and at what the credentials may do."
+        )
     if status == 404:
         return NotFoundError(f"{said}. Look at the server's address and at the name.")
     if status in (409, 412):
