@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.servers import webtest_app
 from tests.support.settings import kinto_settings
-from tests.support.site import JSON_PATCH, MERGE_PATCH, SOURCE, attributes, everything, signer_app
+from tests.support.site import BUCKET, JSON_PATCH, MERGE_PATCH, SOURCE, attributes, everything, signer_app
 
 
 def nested(depth):
@@ -104,8 +104,15 @@ def collection_batch(app, data):
     return batch(app, data, method="PATCH", path=SOURCE)[0], ""
 
 
+def collection_post(app, data):
+    answer = app.post_json(f"{BUCKET}/collections", {"data": {"id": "other", **data}}, status="*")
+    if answer.status_int == 201:
+        app.delete(f"{BUCKET}/collections/other")
+    return answer, ""
+
+
 WAYS = [post, put, put_new, patch, merge_patch, json_patch, batch, batch_defaults]
-WAYS += [collection_put, collection_patch, collection_json_patch, collection_batch]
+WAYS += [collection_post, collection_put, collection_patch, collection_json_patch, collection_batch]
 
 
 @pytest.fixture
