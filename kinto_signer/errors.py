@@ -140,8 +140,9 @@ class RollbackError(VerificationError):
     reason = "rollback"
 
     def __init__(self, collection: str, ours: int, theirs: int) -> None:
+        offers = f"offers the state of {theirs}" if theirs else "does not have it any more, which is"
         super().__init__(
-            f"{collection}: the server offers the state of {theirs}, older than {ours}, which was verified here before. "
+            f"{collection}: the server {offers}, older than {ours}, which was verified here before. "
             f"The local copy was kept. Ask the publisher; to accept an older state anyway: "
             f"`kinto-updater reset {collection} --accept-older`."
         )

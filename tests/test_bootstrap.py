@@ -1,5 +1,6 @@
 """S starts from A: what A holds is verified with S's own keys and taken over, with A's timestamps."""
 
+import json
 import subprocess
 import sys
 
@@ -77,7 +78,7 @@ def test_what_is_not_empty_is_left_alone(key_pair, authority, published, create_
     caplog.set_level("INFO")
     app = reborn(key_pair, authority, database)
     assert [record["id"] for record in app.get(f"{SOURCE}/records").json["data"]] == ["mine"]
-    assert "left alone, it holds 1 records" in caplog.text
+    assert "left alone, main-workspace/regions holds 1 records" in caplog.text
 
 
 def test_an_authority_that_is_down_does_not_stop_the_signer(key_pair, authority, published, storage_url, caplog):
@@ -120,12 +121,13 @@ def test_the_command(key_pair, authority, published, create_database, tmp_path):
     done = run_bootstrap(ini)
     assert done.returncode == 0, done.stderr
     assert "main/regions: 3 records" in done.stdout
+    assert "main-workspace/regions may be written by system.Authenticated" in done.stdout
     assert "left alone" in run_bootstrap(ini, "--format", "json").stdout
     app = signer_app(key_pair, database=database, authority=authority.url, collection=False)
     assert by_record_id(app.get(f"{DESTINATION}/records").json["data"]) == published
 
 
-def test_the_command_refuses_what_it_cannot_do(key_pair, authority, published, create_database, tmp_path):
+def test_the_command_refuses_what_it_cannot_do(key_pair, authority, published, create_database, postgres, tmp_path):
     done = run_bootstrap(tmp_path / "nothing.ini")
     assert done.returncode == 2
     ini = tmp_path / "memory.ini"
@@ -133,12 +135,36 @@ def test_the_command_refuses_what_it_cannot_do(key_pair, authority, published, c
     done = run_bootstrap(ini)
     assert done.returncode == 2
     assert "in memory" in done.stderr
+    write_ini(ini, signer_settings(key_pair.private, database=create_database()))
+    done = run_bootstrap(ini)
+    assert (done.returncode, "nothing to start from" in done.stderr) == (2, True)
+    write_ini(ini, signer_settings(key_pair.private, database=postgres.create_database("template0"), authority=authority.url))
+    done = run_bootstrap(ini)
+    assert (done.returncode, "kinto migrate" in done.stderr) == (2, True)
     authority.client("signer").patch_record(**NAME, id="r1", data={"n": 666})
     write_ini(ini, signer_settings(key_pair.private, database=create_database(), authority=authority.url))
     done = run_bootstrap(ini)
     assert done.returncode == 3
     assert "[hash-mismatch]" in done.stderr
     assert PASSWORD not in done.stderr
+
+
+def test_one_that_fails_does_not_stop_the_others(key_pair, authority, create_database, tmp_path):
+    app = signer_app(key_pair, database=create_database(), authority=authority.url)
+    for name in ("other", "regions"):
+        app.put_json(f"/buckets/main-workspace/collections/{name}", {})
+        app.put_json(f"/buckets/main-workspace/collections/{name}/records/r", {"data": {"n": 1}})
+        app.patch_json(f"/buckets/main-workspace/collections/{name}", {"data": {"status": "to-sign"}})
+    authority.client("signer").patch_record(bucket="main", collection="other", id="r", data={"n": 666})
+    owner = authority.client("signer")
+    owner.patch_bucket(id="main", permissions={"read": ["system.Authenticated"]})
+    ini = tmp_path / "signer.ini"
+    write_ini(ini, signer_settings(key_pair.private, database=create_database(), authority=authority.url))
+    done = run_bootstrap(ini, "--format", "json")
+    assert done.returncode == 3
+    found = json.loads(done.stdout)["done"]
+    assert found[0]["error"]["reason"] == "hash-mismatch"
+    assert found[1]["what"].startswith("1 records")
 
 
 def test_buckets_and_collections_are_created_at_start_up(key_pair, storage_url):

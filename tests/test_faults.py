@@ -106,6 +106,7 @@ def site(live_kinto, create_database, key_pair, tmp_path):
     return site
 
 
+@pytest.mark.proof
 def test_every_fault_is_mended_by_asking_again(site, report_campaign):
     client = site.client
     for i in range(10):

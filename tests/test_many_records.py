@@ -30,6 +30,7 @@ def signer(create_database, postgres, live_kinto, key_pair):
     return app
 
 
+@pytest.mark.proof
 def test_twelve_thousand_records_go_all_the_way_and_all_disappear(signer):
     signer.patch_json(SOURCE, {"data": {"status": "to-sign"}})
     client = signer.authority.client("reader")

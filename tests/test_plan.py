@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,6 +67,7 @@ edits = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from([None, 0, 
 steps = st.lists(st.tuples(edits, st.none() | st.sets(st.integers(0, 6)), st.integers(-50, 5000)), min_size=1, max_size=8)
 
 
+@pytest.mark.proof
 @settings(max_examples=rounds(300, 5000), deadline=None)
 @given(steps=steps, clocks=st.lists(st.integers(0, 10_000), min_size=0, max_size=2))
 def test_whatever_was_left_behind_the_next_publication_makes_all_places_equal(steps, clocks):

@@ -31,7 +31,6 @@ def test_the_most_specific_prefix_wins():
             "kinto.signer.b.c.ecdsa.private_key": "collection",
             "signer.b_old.ecdsa.private_key": "old form",
             r"signer.b.quick-(\w+)-(desktop|mobile).ecdsa.private_key": "pattern",
-            "signer.b.[.ecdsa.private_key": "no regular expression",
         },
         {},
     )
@@ -79,6 +78,8 @@ def test_an_unknown_name_is_a_warning_that_names_the_nearest():
         ({"signer.authority.timeout_seconds": "0"}, "more than 0"),
         ({"signer.authority.url": "a.example.org"}, "kinto.signer.authority.url = a.example.org"),
         ({"signer.authority.url": "http://user:pw@a.example.org/v1"}, "authority.auth"),
+        ({"signer.authority.url": "http://a.example.org:99999/v1"}, "not a possible port"),
+        ({"signer.authority.url": "http://a.example.org/v1?x=1"}, "kinto.signer.authority.url = http://a.example.org/v1?x=1"),
         ({"signer.authority.auth": SECRET}, "user:password"),
         ({"signer.to_review_enabled": "true"}, "Not part of this release"),
         ({"signer.group_check_enabled": "true"}, "Not part of this release"),
@@ -142,7 +143,7 @@ def test_a_collections_own_line_wins_over_its_buckets():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "is not set"),
+        ("", "is empty"),
         ("/buckets/a", "has to be"),
         ("/buckets/a -> /buckets/b -> /buckets/c -> /buckets/d", "has to be"),
         ("/buckets/a -> buckets/b/collections/", "is neither"),
@@ -182,12 +183,19 @@ def p256(path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"kinto__signer__resources": None}, "kinto.signer.resources is not set"),
+        ({"kinto__signer__resources": ""}, "kinto.signer.resources is empty"),
+        ({"kinto__signer__main-workspace__quick(__allow_floats": "true"}, "kinto.signer.main-workspace.quick(.allow_floats"),
         ({"kinto__signer__resources": "nonsense"}, "`nonsense`"),
         ({"kinto__signer__ecdsa__private_key": None}, "kinto.signer.ecdsa.private_key is not set"),
         ({"kinto__signer__ecdsa__private_key": "/nowhere/key.pem"}, "= /nowhere/key.pem: cannot be read"),
-        ({"kinto__signer__main-workspace__ecdsa__private_key": "/nowhere/key.pem"}, "/nowhere/key.pem"),
-        ({"kinto__signer__main-workspace__c__ecdsa__private_key": "/nowhere/key.pem"}, "/nowhere/key.pem"),
+        (
+            {"kinto__signer__main-workspace__ecdsa__private_key": "/nowhere/key.pem"},
+            "kinto.signer.main-workspace.ecdsa.private_key = /nowhere/key.pem",
+        ),
+        (
+            {"kinto__signer__main-workspace__c__ecdsa__private_key": "/nowhere/key.pem"},
+            "kinto.signer.main-workspace.c.ecdsa.private_key = /nowhere/key.pem",
+        ),
         ({"kinto__signer__ecdsa__public_key": "/nowhere/key.pem"}, "kinto.signer.ecdsa.public_key = /nowhere/key.pem"),
         ({"kinto__signer__signer_backend": "kinto_signer.signer.autograph"}, "signer_backend = kinto_signer.signer.autograph"),
         ({"kinto__signer__allow_floats": "perhaps"}, "kinto.signer.allow_floats = perhaps"),
@@ -231,6 +239,37 @@ def test_warnings_at_start_up(key_pair, tmp_path, caplog):
     assert "did you mean kinto.signer.resources?" in caplog.text
     assert "list kinto_signer last" in caplog.text
     assert "PRIVATE KEY" not in caplog.text
+
+
+def test_lines_that_mean_nothing_are_warnings(key_pair, caplog, monkeypatch):
+    monkeypatch.setenv("KINTO_SIGNER_RESSOURCES", "x")
+    with caplog.at_level(logging.WARNING, "kinto_signer"):
+        start(
+            key_pair,
+            **{"kinto__signer__main-workspac__allow_floats": "true", "kinto__signer__main-workspace__c__allow_floats": "true"},
+            kinto__signer__authority__url="http://a.example.org",
+            kinto__authority__resources="/buckets/main",
+        )
+        start(key_pair, kinto__signer__authority__bootstrap="true")
+    for words in (
+        "kinto.signer.main-workspac.allow_floats means nothing",
+        "KINTO_SIGNER_RESSOURCES names no setting",
+        "has no kinto.signer.authority.auth",
+        "kinto.authority.resources means nothing",
+        "authority.bootstrap means nothing for main-workspace",
+        "This release has no reviews",
+    ):
+        assert words in caplog.text
+    assert "main-workspace.c.allow_floats" not in caplog.text
+
+
+def test_resources_have_the_default_of_the_peers(key_pair):
+    (resource,) = start(key_pair, kinto__signer__resources=None).get("/").json["capabilities"]["signer"]["resources"]
+    assert [resource[place]["bucket"] for place in ("source", "preview", "destination")] == [
+        "main-workspace",
+        "main-preview",
+        "main",
+    ]
 
 
 def test_the_capability_and_the_heartbeat(key_pair):

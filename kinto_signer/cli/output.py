@@ -31,8 +31,9 @@ def run(command: click.Command, arguments: Sequence[str] | None = None) -> int:
         return report(error, as_json=as_json)
     except click.ClickException as error:
         error.show()
+        print("[usage]", file=sys.stderr)
         if as_json:
-            print_json({"exit_code": 2, "error": {"reason": "usage", "message": error.format_message()}})
+            print_json({"exit_code": 2, "error": {"reason": "usage", "message": error.format_message(), "exit_code": 2}})
         return 2
     except (click.Abort, KeyboardInterrupt):
         print("Interrupted; what was complete is kept, nothing half-done is.", file=sys.stderr)

@@ -14,7 +14,7 @@ from kinto_signer import __version__
 from kinto_signer.cli import output
 from kinto_signer.cli.workflow import Signer, read_access
 from kinto_signer.core.trust import PublicKey
-from kinto_signer.errors import ConfigurationError
+from kinto_signer.errors import ConfigurationError, KintoSignerError, worst_exit_code
 from kinto_signer.signers.local import generate_key_pair
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -99,14 +99,23 @@ def status(name: str | None, server: str | None, auth_file: Path | None, format_
 @format_option
 def bootstrap(ini: Path, format_: str) -> int:
     """Fill configured collections that are empty on S with what the authority holds, after verification."""
-    from kinto_signer.server.offline import run_bootstrap
-
-    lines = run_bootstrap(ini)
+    try:
+        from kinto_signer.server.offline import run_bootstrap
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"`{error.name}` is missing: this needs `pip install 'kinto-signer[server]'`.") from error
+    found = run_bootstrap(ini)
+    code = worst_exit_code(done.error.exit_code for done in found if done.error)
     if format_ == "json":
-        output.print_json({"exit_code": 0, "done": lines})
+        listed = [{"name": done.name} | _done(done.what, done.error) for done in found]
+        output.print_json({"exit_code": code, "done": listed})
     else:
-        print("\n".join(lines))
-    return 0
+        for done in found:
+            print(done, file=sys.stderr if done.error else sys.stdout)
+    return code
+
+
+def _done(what: str, error: KintoSignerError | None) -> dict[str, Any]:
+    return {"error": output.error_object(error)} if error else {"what": what}
 
 
 def _write_new(path: Path, content: bytes, mode: int) -> None:

@@ -76,7 +76,7 @@ def parse_resources(text: str | None) -> Resources:
     lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
     if not lines:
         raise ConfigurationError(
-            f"{SETTING} is not set: name what is to be signed, e.g. `{SETTING} = /buckets/main-workspace -> /buckets/main`."
+            f"{SETTING} is empty: name what is to be signed, e.g. `{SETTING} = /buckets/main-workspace -> /buckets/main`."
         )
     configured = [_parse_line(line) for line in lines]
     _refuse_twice(configured, lines)
@@ -86,12 +86,12 @@ def parse_resources(text: str | None) -> Resources:
 def _parse_line(line: str) -> Resource:
     parts = [part.strip() for part in re.split(r"->|;", line)]
     if len(parts) not in (2, 3):
-        raise _error(line, "has to be `SOURCE -> DESTINATION` or `SOURCE -> PREVIEW -> DESTINATION`")
+        raise _error(line, "it has to be `SOURCE -> DESTINATION` or `SOURCE -> PREVIEW -> DESTINATION`")
     places = [_parse_place(part, line) for part in parts]
     if len({place.collection is None for place in places}) > 1:
-        raise _error(line, "mixes a bucket and a collection")
+        raise _error(line, "it mixes a bucket and a collection")
     if len(set(places)) < len(places):
-        raise _error(line, "names the same place twice")
+        raise _error(line, "it names the same place twice")
     return Resource(places[0], places[-1], places[1] if len(places) == 3 else None)
 
 
@@ -126,4 +126,4 @@ def _written(place: Place) -> str:
 
 
 def _error(line: str, why: str) -> ConfigurationError:
-    return ConfigurationError(f"{SETTING}: the line `{line}` {why}.")
+    return ConfigurationError(f"{SETTING}: the line `{line}`: {why}.")

@@ -9,11 +9,13 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from kinto_signer.errors import ConfigurationError
+from kinto_signer.signers import Given
 
 PREFIX = "signer."
 
@@ -68,8 +70,12 @@ def _seconds(text: str) -> float:
 
 def _url(text: str) -> str:
     url = text.strip().rstrip("/")
-    if not re.match(r"https?://[^/\s@]+(/[^\s]*)?$", url):
-        raise ValueError("not an http(s) address (credentials go to authority.auth).")
+    if not re.match(r"https?://[^/\s@?#]+(/[^\s?#]*)?$", url):
+        raise ValueError("not an http(s) address (credentials go to authority.auth; no query, no fragment).")
+    try:
+        urlsplit(url).port  # noqa: B018 - raises for a port out of range
+    except ValueError:
+        raise ValueError("not a possible port.") from None
     return url if re.search(r"/v\d+$", url) else url + "/v1"
 
 
@@ -94,7 +100,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "resources",
         "text",
-        None,
+        "/buckets/main-workspace -> /buckets/main-preview -> /buckets/main",
         "Which collections are signed, one line each: `/buckets/SOURCE -> /buckets/DESTINATION`, with a preview in the "
         "middle, or with `/collections/ID` for single collections; `bucket/collection` and `;` are understood too.",
         scope="server",
@@ -169,10 +175,10 @@ class Settings:
         environ = os.environ if environ is None else environ
         self._values = {key: _as_text(value) for key, value in _signer_keys(raw)}
         for key in [*self._values, *(PREFIX + setting.name for setting in SETTINGS)]:
-            variable = "KINTO_" + re.sub(r"[.-]", "_", key).upper()
+            variable = "KINTO_" + _as_variable(key)
             if variable in environ:
                 self._values[key] = environ[variable]
-        self.warnings = tuple(self._check_all())
+        self.warnings = (*self._check_all(), *_unknown_elsewhere(raw, environ))
 
     def __repr__(self) -> str:
         return f"<Settings {sorted(self._values)}>"
@@ -185,9 +191,27 @@ class Settings:
                 return setting.parse(self._values[key], key)
         return None if setting.default is None else PARSERS[setting.type](setting.default)
 
-    def distinct(self, name: str) -> set[str]:
-        """Every value, as text, that the setting has anywhere."""
-        return {value for key, value in self._values.items() if _known_name(key) == name}
+    def given(self, name: str, bucket: str | None = None, collection: str | None = None) -> Given | None:
+        """The value of the setting, as text, with the line that gave it; None where no line does."""
+        for key in self._candidates(name, bucket, collection):
+            if key in self._values:
+                return self._given(key)
+        return None
+
+    def every(self, name: str) -> list[Given]:
+        """Every value that the setting has anywhere."""
+        return [self._given(key) for key in self._values if _known_name(key) == name]
+
+    def _given(self, key: str) -> Given:
+        value = self._values[key].strip()
+        return Given(value, f"kinto.{key} = {value}")
+
+    def misplaced(self, buckets: Collection[str]) -> Iterator[str]:
+        """A warning for each line whose bucket is none of `buckets`, those that are signed."""
+        for key in self._values:
+            place = _place(key)
+            if place and not any(place == bucket or place.startswith((f"{bucket}.", f"{bucket}_")) for bucket in buckets):
+                yield f"kinto.{key} means nothing: no line of kinto.signer.resources has the source bucket that it names."
 
     def _candidates(self, name: str, bucket: str | None, collection: str | None) -> Iterator[str]:
         if bucket and collection:
@@ -211,6 +235,7 @@ class Settings:
                 yield f"kinto.{key} is no setting of kinto-signer and means nothing{hint}"
             else:
                 BY_NAME[name].parse(text, key)
+                _check_pattern(key)
 
 
 def _known_name(key: str) -> str | None:
@@ -218,6 +243,33 @@ def _known_name(key: str) -> str | None:
     rest = key.removeprefix(PREFIX)
     fitting = [name for name in BY_NAME if rest == name or rest.endswith("." + name)]
     return max(fitting, key=len, default=None)
+
+
+def _place(key: str) -> str:
+    """The bucket, or bucket and collection, that a key with a known name is about; empty for the whole server."""
+    name = _known_name(key) or ""
+    return key.removeprefix(PREFIX).removesuffix(name).rstrip(".") if name else ""
+
+
+def _check_pattern(key: str) -> None:
+    try:
+        re.compile(_place(key))
+    except re.error as error:
+        raise ConfigurationError(f"kinto.{key}: `{_place(key)}` is no regular expression ({error}).") from error
+
+
+def _unknown_elsewhere(raw: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[str]:
+    """Warnings for environment variables that name nothing, and for settings of a plugin that is not part of this release."""
+    for variable in environ:
+        if variable.startswith("KINTO_SIGNER_") and not any(variable.endswith("_" + _as_variable(name)) for name in BY_NAME):
+            yield f"The environment variable {variable} names no setting of kinto-signer and means nothing."
+    for key in raw:
+        if key.startswith("kinto.authority."):
+            yield f"{key} means nothing: A's plugin kinto_signer.authority is not part of this release."
+
+
+def _as_variable(key: str) -> str:
+    return re.sub(r"[.-]", "_", key).upper()
 
 
 def _matches(pattern: str, collection: str) -> bool:

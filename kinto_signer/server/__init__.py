@@ -28,7 +28,7 @@ def includeme(config: Any) -> None:
         _refuse_order(config.get_settings().get("includes", ""))
     except ConfigurationError as error:
         raise PyramidConfigurationError(error.message) from error
-    for warning in signing.settings.warnings:
+    for warning in signing.warnings:
         logger.warning(warning)
     logger.warning("%s", NO_REVIEW)
     config.registry.signing = signing

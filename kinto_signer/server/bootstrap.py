@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import transaction
@@ -41,30 +42,47 @@ def on_application_created(event: Any) -> None:
                 for place in resource.places:
                     create_place(registry, place, writable=place == resource.source)
     if settings.get("authority.bootstrap"):
-        try:
-            for line in bootstrap(registry):
-                logger.info("bootstrap: %s", line)
-        except KintoSignerError as error:
-            logger.error("bootstrap: %s What is missing here stays missing; nothing was published.", error)
+        for done in bootstrap(registry):
+            logger.log(logging.ERROR if done.error else logging.INFO, "bootstrap: %s", done)
 
 
-def bootstrap(registry: Any) -> Iterator[str]:
-    """Fill each configured collection that is empty here from its authority; yields what was done with each.
+@dataclass(frozen=True)
+class Done:
+    """What became of one collection, or of one configured resource."""
+
+    name: str
+    what: str
+    error: KintoSignerError | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.error or self.what}"
+
+
+def bootstrap(registry: Any) -> Iterator[Done]:
+    """Fill each configured collection that is empty here from its authority, each in a transaction of its own.
 
     The authority's state is verified with the signer's own keys and written, with its timestamps, to source and destination.
-    Raises what reaching or verifying it raises; the collections done so far stay.
+    One that fails does not stop the others.
     """
     for configured in registry.signing.resources.configured:
         authority = registry.signing.authority(configured)
         if authority is None:
-            yield f"{configured.source.bucket}: no kinto.signer.authority.url, nothing to start from"
+            yield Done(configured.source.bucket, "no kinto.signer.authority.url, nothing to start from")
             continue
-        found = _collections(configured, authority)
+        try:
+            found = _collections(configured, authority)
+        except KintoSignerError as error:
+            yield Done(configured.destination.bucket, "", error)
+            continue
         if not found:
-            yield f"{configured.destination.bucket}: {authority.url} does not have it, or does not show it to the signer"
+            missing = f"{authority.url} does not have it, or does not show it to the signer"
+            yield Done(configured.destination.bucket, missing)
         for resource in found:
-            with transaction.manager:
-                yield _fill(registry, resource, authority)
+            try:
+                with transaction.manager:
+                    yield Done(resource.destination.name, _fill(registry, resource, authority))
+            except KintoSignerError as error:
+                yield Done(resource.destination.name, "", error)
 
 
 def _fill(registry: Any, resource: Resource, authority: AuthoritySettings) -> str:
@@ -74,18 +92,20 @@ def _fill(registry: Any, resource: Resource, authority: AuthoritySettings) -> st
     for name in (source, destination):
         count = len(repository.records(name))
         if count:
-            return f"{name}: left alone, it holds {count} records"
+            return f"left alone, {name} holds {count} records"
     state = RemoteRepository(_session(authority)).changeset(destination)
     if state == EMPTY:
-        return f"{destination}: {authority.url} does not have it"
+        return f"{authority.url} does not have it"
     check(destination, state, registry.signing.trust(resource))
     create_place(registry, resource.destination)
-    create_place(registry, resource.source, writable=True)
+    made = create_place(registry, resource.source, writable=True)
     repository.apply(destination, _with_marker(state))
     copied = {key: state.metadata[key] for key in (*COPIED_ATTRIBUTES, "hash") if key in state.metadata}
     repository.write(source, state.records)
     repository.set_attributes(source, {**copied, "status": Status.SIGNED.value})
-    return f"{destination}: {len(state.records)} records of {state.timestamp} verified and taken over from {authority.url}"
+    writers = " ".join(registry.signing.settings.get("auto_create_resources_principals"))
+    who = f"; {source} may be written by {writers}" if made else ""
+    return f"{len(state.records)} records of {state.timestamp} verified and taken over from {authority.url}{who}"
 
 
 def _with_marker(state: Changeset) -> Changeset:

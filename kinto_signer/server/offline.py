@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from pyramid.paster import bootstrap as load_application
 
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.plugin.storage import StorageRepository
-from kinto_signer.server.bootstrap import bootstrap
+from kinto_signer.server.bootstrap import Done, bootstrap
 
 
-def run_bootstrap(ini: Path) -> list[str]:
-    """Take over from the authority what is empty on S; returns a line for each collection.
+def run_bootstrap(ini: Path) -> list[Done]:
+    """Take over from the authority what is empty on S; returns what became of each collection.
 
-    Raises ConfigurationError where the storage is in memory: it would vanish with this command.
+    Raises ConfigurationError where the file is missing, no authority is configured, the database has no tables, or the storage
+    is in memory: it would vanish with this command.
     """
     if not ini.is_file():
         raise ConfigurationError(f"--ini {ini}: there is no such file.")
-    with load_application(str(ini), options={"command": "kinto-signer"}) as environment:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Kinto's about HTTPS and shared connections: this is no server
+        environment = load_application(str(ini), options={"command": "kinto-signer"})
+    with environment:
         registry = environment["registry"]
         if not StorageRepository(registry.storage).atomic:
             raise ConfigurationError(
                 f"--ini {ini}: the storage is in memory and would vanish with this command. "
                 "Set kinto.signer.authority.bootstrap = true instead."
             )
+        if registry.storage.get_installed_version() is None:
+            raise ConfigurationError(f"--ini {ini}: the database has no tables yet. Run `kinto migrate --ini {ini}` first.")
+        if not any(registry.signing.authority(resource) for resource in registry.signing.resources.configured):
+            raise ConfigurationError(f"--ini {ini}: no kinto.signer.authority.url, so there is nothing to start from.")
         return list(bootstrap(registry))

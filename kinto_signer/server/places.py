@@ -10,8 +10,8 @@ from kinto_signer.plugin.storage import StorageRepository, collection_uri
 EVERYONE = "system.Everyone"
 
 
-def create_place(registry: Any, place: Place, *, writable: bool = False) -> None:
-    """Make a bucket or collection where it is missing.
+def create_place(registry: Any, place: Place, *, writable: bool = False) -> bool:
+    """Make a bucket or collection where it is missing; returns whether anything was made.
 
     writable: for ``auto_create_resources_principals``, as sources are; otherwise everybody reads it.
     """
@@ -22,8 +22,11 @@ def create_place(registry: Any, place: Place, *, writable: bool = False) -> None
         for principal in principals:
             registry.permission.add_principal_to_ace(uri, "write" if writable else "read", principal)
 
-    if repository.ensure_bucket(place.bucket) and (writable or place.collection is None):
+    made = repository.ensure_bucket(place.bucket)
+    if made and (writable or place.collection is None):
         grant(f"/buckets/{place.bucket}")
     if place.collection and repository.attributes(place.name) is None:
         repository.set_attributes(place.name, {})
         grant(collection_uri(place.name))
+        made = True
+    return made

@@ -12,7 +12,7 @@ from kinto_signer.core.trust import Trust
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.plugin.resources import Resource, Resources, parse_resources
 from kinto_signer.plugin.settings import Settings
-from kinto_signer.signers import BACKENDS, Signer
+from kinto_signer.signers import BACKENDS, Given, Signer
 
 
 @dataclass(frozen=True)
@@ -41,23 +41,40 @@ class Signing:
         for resource in signing.resources.configured:
             signing.signer(resource)
             signing.authority(resource)
-        for path in settings.distinct("ecdsa.private_key"):
-            BACKENDS["local"]({"ecdsa.private_key": path}.get)
+        for given in settings.every("ecdsa.private_key"):
+            if not any(given.value in key for key in signing._signers):
+                BACKENDS["local"](lambda name, given=given: given if name == "ecdsa.private_key" else None)  # type: ignore[misc]
         return signing
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the settings say that means nothing, or means less than it seems."""
+        found = [*self.settings.warnings, *self.settings.misplaced({r.source.bucket for r in self.resources.configured})]
+        for resource in self.resources.configured:
+            authority = self.authority(resource)
+            if authority is not None and authority.auth is None:
+                found.append(
+                    f"kinto.signer.authority.url = {authority.url} has no kinto.signer.authority.auth: S writes as nobody."
+                )
+            if authority is None and self.settings.get("authority.bootstrap"):
+                found.append(
+                    f"kinto.signer.authority.bootstrap means nothing for {resource.source.bucket} without authority.url."
+                )
+        return tuple(dict.fromkeys(found))
 
     def signer(self, resource: Resource) -> Signer:
         """The signer of a resource, kept for the settings that made it."""
         bucket, collection = resource.source.bucket, resource.source.collection
 
-        def read(name: str) -> str | None:
-            value = self.settings.get(name, bucket, collection)
-            return None if value is None else str(value)
+        def read(name: str) -> Given | None:
+            return self.settings.given(name, bucket, collection)
 
-        backend = read("signer_backend") or "local"
+        backend = self.settings.get("signer_backend", bucket, collection)
         if backend not in BACKENDS:
             known = ", ".join(sorted(BACKENDS))
             raise ConfigurationError(f"kinto.signer.signer_backend = {backend}: no such signer in this release. Known: {known}.")
-        key = (backend, read("ecdsa.private_key") or "", read("ecdsa.public_key") or "")
+        private, public = read("ecdsa.private_key"), read("ecdsa.public_key")
+        key = (backend, private.value if private else "", public.value if public else "")
         if key not in self._signers:
             self._signers[key] = BACKENDS[backend](read)
         return self._signers[key]

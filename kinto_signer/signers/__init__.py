@@ -42,7 +42,15 @@ class Signer(Protocol):
         ...
 
 
-Read = Callable[[str], str | None]
+@dataclass(frozen=True)
+class Given:
+    """A setting's value, and the line that gave it, for messages."""
+
+    value: str
+    line: str
+
+
+Read = Callable[[str], Given | None]
 """Reads a setting of the backend's own by its name, e.g. ``ecdsa.private_key``; None where it is not set."""
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from kinto_signer.core import signature
 from kinto_signer.core.trust import PublicKey, load_public_key
 from kinto_signer.errors import ConfigurationError
-from kinto_signer.signers import Read, Signature, Signer
+from kinto_signer.signers import Given, Read, Signature, Signer
 
 logger = logging.getLogger(__name__)
 
@@ -46,21 +46,19 @@ def from_settings(read: Read) -> Signer:
 
     Raises ConfigurationError that names the setting and the file, never the key.
     """
-    path = read(PRIVATE_KEY)
-    if not path:
+    private = read(PRIVATE_KEY)
+    if private is None or not private.value:
         raise ConfigurationError(
             f"kinto.signer.{PRIVATE_KEY} is not set: the signer needs a P-384 private key (PEM). "
             "Make one with `kinto-signer keygen PRIVATE PUBLIC`."
         )
-    where = f"kinto.signer.{PRIVATE_KEY} = {path}"
-    key = load_private_key(_read(path, where), where=where)
-    if stat.S_IMODE(Path(path).stat().st_mode) & stat.S_IROTH:
-        logger.warning("%s can be read by every user of this machine; `chmod 600` it.", where)
+    key = load_private_key(_read(private), where=private.line)
+    if stat.S_IMODE(Path(private.value).stat().st_mode) & stat.S_IROTH:
+        logger.warning("%s can be read by every user of this machine; `chmod 600` it.", private.line)
     public = read(PUBLIC_KEY)
-    if not public:
+    if public is None or not public.value:
         return LocalSigner(key)
-    where = f"kinto.signer.{PUBLIC_KEY} = {public}"
-    return LocalSigner(key, (load_public_key(_read(public, where), where=where),))
+    return LocalSigner(key, (load_public_key(_read(public), where=public.line),))
 
 
 def load_private_key(pem: bytes, *, where: str) -> ec.EllipticCurvePrivateKey:
@@ -75,11 +73,11 @@ def load_private_key(pem: bytes, *, where: str) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _read(path: str, where: str) -> bytes:
+def _read(given: Given) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return Path(given.value).read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"{where}: cannot be read ({error.strerror}).") from error
+        raise ConfigurationError(f"{given.line}: cannot be read ({error.strerror}).") from error
 
 
 def generate_key_pair() -> tuple[bytes, PublicKey]:
