@@ -100,6 +100,29 @@ def test_a_refresh_reaches_the_authority_without_touching_records(key_pair, auth
     assert everything(app) == before
 
 
+def test_attributes_come_and_go_with_the_source(key_pair, authority, database):
+    app = signer(key_pair, authority, database)
+    client = authority.client("signer")
+    client.patch_collection(bucket="main", id="regions", data={"theirs": 1})
+    app.patch_json(SOURCE, {"data": {"displayFields": ["n"], "schema": {"type": "object", "properties": {"n": {}}}}})
+    set_status(app, "to-sign")
+    there = client.get_collection(bucket="main", id="regions")
+    assert there["data"]["displayFields"] == ["n"]
+    kept = {name: value for name, value in attributes(app).items() if name != "displayFields"}
+    app.put_json(SOURCE, {"data": kept | {"schema": {"type": "object"}}})
+    set_status(app, "to-sign")
+    after = client.get_collection(bucket="main", id="regions")
+    assert "displayFields" not in after["data"]
+    assert (after["data"]["schema"], after["data"]["theirs"]) == ({"type": "object"}, 1)
+    assert after["permissions"] == there["permissions"]
+    kept = {name: value for name, value in attributes(app).items() if name != "schema"}
+    app.put_json(SOURCE, {"data": kept})
+    set_status(app, "to-resign")
+    after = client.get_collection(bucket="main", id="regions")
+    assert ("schema" in after["data"], after["data"]["theirs"]) == (False, 1)
+    assert after["data"]["signature"] == attributes(app, DESTINATION)["signature"]
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 

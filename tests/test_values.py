@@ -156,6 +156,18 @@ def test_refuses_a_deletion_with_a_timestamp_that_is_none(app, text):
     assert everything(app) == before
 
 
+def test_the_id_of_the_marker_is_kept_for_the_signer(app):
+    before = everything(app)
+    data = {"data": {"id": "kinto-signer-timestamp"}}
+    for answer in (
+        app.post_json(f"{SOURCE}/records", data, status=400),
+        app.put_json(f"{SOURCE}/records/kinto-signer-timestamp", {}, status=400),
+        app.delete(f"{SOURCE}/records/kinto-signer-timestamp", status=400),
+    ):
+        assert answer.json["details"]["path"] == "$.id"
+    assert everything(app) == before
+
+
 def test_the_control_good_values_go_in_on_every_way(app):
     for way in WAYS:
         for value in (nested(62), 2**53 - 1, "Straße \U0001f686", None, True, -1, ""):

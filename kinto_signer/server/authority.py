@@ -37,6 +37,9 @@ It is written first and last in every publication. An authority that was left wi
 holds comes from this signer, and may be repaired; and a refresh signs this digest again (decision 8).
 """
 
+COPIED_ATTRIBUTES = ("schema", "sort", "displayFields", "attachment", "flags")
+"""Attributes of the source that the signed copies show too."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -155,16 +158,16 @@ class Authority:
 
     def refuse_too_many(self, writes: Sequence[Record], max_requests: int) -> None:
         """Raises ConfigurationError if the publication does not fit one request: it is never cut in pieces."""
-        needed = len(self._batch(writes, {}))
+        needed = len(self._batch(writes, {}, {}))
         if max_requests and needed > max_requests:
             raise ConfigurationError(
                 f"Publishing {self.name} takes {needed} requests in one batch, and {self.connection.url} allows {max_requests}. "
                 f"Raise `kinto.batch_max_requests` there, or add the plugin kinto_signer.authority. Nothing was published."
             )
 
-    def push(self, writes: Sequence[Record], attributes: Mapping[str, Any]) -> None:
+    def push(self, writes: Sequence[Record], attributes: Mapping[str, Any], before: Seen) -> None:
         """Write records, tombstones and attributes in one batch. Raises if any part of it was refused."""
-        requests = self._batch(writes, attributes)
+        requests = self._batch(writes, attributes, _kept(attributes, before.state.metadata))
         answer = self._send("POST", "/batch", {"requests": requests})
         responses = answer.body.get("responses")
         responses = responses if isinstance(responses, list) else []
@@ -180,9 +183,10 @@ class Authority:
         if len(responses) != len(requests):
             raise UnreachableError(f"{self.connection.url} answered {len(responses)} of {len(requests)} parts of {self.name}.")
 
-    def _batch(self, writes: Sequence[Record], attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _batch(self, writes: Sequence[Record], attributes: Mapping[str, Any], kept: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """kept: what a PUT of the collection has to repeat; empty for a PATCH."""
         claim = {"method": "PATCH", "path": self._collection, "body": {"data": {CLAIM: attributes.get(CLAIM)}}}
-        final = {"method": "PATCH", "path": self._collection, "body": {"data": dict(attributes)}}
+        final = {"method": "PUT" if kept else "PATCH", "path": self._collection, "body": {"data": {**kept, **attributes}}}
         if not writes:
             return [final]
         return [claim, *(request for change in writes for request in self._write(change)), final]
@@ -222,7 +226,8 @@ class Authority:
                     f"{self.name}: {self.connection.url} does not hold what was signed last ({field_name} differs); a new "
                     "signature would not help. Set the status to `to-sign` to bring it up to date."
                 )
-        self._send("PATCH", self._collection, {"data": dict(attributes)}, lacks="write")
+        kept = _kept(attributes, theirs)
+        self._send("PUT" if kept else "PATCH", self._collection, {"data": {**kept, **attributes}}, lacks="write")
         now = self._attributes(self._send("GET", self._collection, lacks="read"))
         digest = parse_hash(attributes[CLAIM]["digest"]) or b""
         check_signed(self.name, signature.entries(now), digest, self.trust)
@@ -253,6 +258,13 @@ class Authority:
                 "Nothing was published."
             )
         raise UnreachableError(f"{self.connection.url}: {said}. S is as before; asking again is safe.")
+
+
+def _kept(attributes: Mapping[str, Any], theirs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The authority's own attributes, if it shows copied ones that the source has no more: only a PUT removes those."""
+    if not any(name in theirs and name not in attributes for name in COPIED_ATTRIBUTES):
+        return {}
+    return {name: value for name, value in theirs.items() if name not in (*COPIED_ATTRIBUTES, "last_modified")}
 
 
 def _object(value: object) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from kinto_signer.errors import CredentialsError, KintoSignerError
 from kinto_signer.plugin.resources import Resource
 from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.remote import RemoteRepository
+from kinto_signer.server.authority import COPIED_ATTRIBUTES
 from kinto_signer.server.places import create_place
-from kinto_signer.server.publisher import COPIED_ATTRIBUTES
 from kinto_signer.server.signing import AuthoritySettings
 from kinto_signer.transport import Deadline, Session
 

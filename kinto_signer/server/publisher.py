@@ -18,7 +18,7 @@ from kinto_signer.core.trust import check, check_signed
 from kinto_signer.errors import ConfigurationError, ConflictError, SigningError, UnsignableValue
 from kinto_signer.plugin.resources import Resource
 from kinto_signer.plugin.storage import StorageRepository
-from kinto_signer.server.authority import CLAIM, Authority, Seen
+from kinto_signer.server.authority import CLAIM, COPIED_ATTRIBUTES, Authority, Seen
 from kinto_signer.server.connection import Connection
 from kinto_signer.server.places import create_place
 from kinto_signer.server.signing import Signing
@@ -26,8 +26,6 @@ from kinto_signer.signers import Signature
 
 logger = logging.getLogger(__name__)
 
-COPIED_ATTRIBUTES = ("schema", "sort", "displayFields", "attachment", "flags")
-"""Attributes of the source that the destination shows too."""
 
 PUBLISHED_TO = "published_to"
 """Attribute of S's own signed copy: where it was published to. Never sent there, so that nobody else's copy has it."""
@@ -209,7 +207,7 @@ class Publisher:
     ) -> None:
         """The before-commit hook: nothing is written to S here, and whatever it raises undoes S's transaction."""
         self._clock.lap("other plugins")
-        authority.push(writes, attributes)
+        authority.push(writes, attributes, seen)
         self._clock.lap("push")
         authority.read_back(seen, timestamp)
         self._clock.lap("read back")

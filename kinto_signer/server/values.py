@@ -20,6 +20,7 @@ from pyramid.events import NewRequest
 from pyramid.httpexceptions import HTTPBadRequest
 
 from kinto_signer.core.canonical import find_malformed, find_problem
+from kinto_signer.core.changeset import TIMESTAMP_MARKER
 from kinto_signer.core.repository import DAY_MS
 from kinto_signer.plugin.rollback import SAFE_METHODS
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
@@ -87,10 +88,14 @@ def lock(request: Any, name: str) -> None:
 
 
 def _refuse_values(request: Any, target: re.Match[str], *, allow_floats: bool) -> None:
+    if target["record"] == TIMESTAMP_MARKER:
+        raise _refusal(target, f"the id {TIMESTAMP_MARKER!r} is kept for the signer", "$.id", None)
     for value in _posted(request, target):
         problem = find_problem(value, allow_floats=allow_floats)
         if problem:
             raise _refusal(target, problem.why, problem.path, value)
+        if target["records"] and isinstance(value, dict) and value.get("id") == TIMESTAMP_MARKER:
+            raise _refusal(target, f"the id {TIMESTAMP_MARKER!r} is kept for the signer", "$.id", value)
         if isinstance(value, dict) and "last_modified" in value:
             why = _bad_timestamp(value["last_modified"])
             if why:
