@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from kinto.core.decorators import synchronized
 from kinto.core.permission.memory import Permission
 from kinto.core.storage.memory import Storage
 from pyramid.tweens import INGRESS
@@ -47,20 +48,43 @@ def tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any
 
 def _remember(registry: Any) -> Callable[[], None]:
     storage, permission = registry.storage, registry.permission
-    store, cemetery = _copy(storage._store), _copy(storage._cemetery)
-    timestamps = {parent: dict(resources) for parent, resources in storage._timestamps.items()}
-    principals = {key: set(value) for key, value in permission._store.items()} if _in_memory(permission) else None
+    held = _held_by_storage(storage)
+    principals = _held_by_permission(permission) if _in_memory(permission) else None
 
     def put_back() -> None:
-        _restore(storage._store, store)
-        _restore(storage._cemetery, cemetery)
-        storage._timestamps.clear()
-        storage._timestamps.update(timestamps)
+        _put_into_storage(storage, *held)
         if principals is not None:
-            permission._store.clear()
-            permission._store.update(principals)
+            _put_into_permission(permission, principals)
 
     return put_back
+
+
+# Each of these under the backend's own mutex: reading requests, which are not kept apart, grow its dictionaries too.
+
+
+@synchronized
+def _held_by_storage(storage: Any) -> tuple[Any, Any, Any]:
+    timestamps = {parent: dict(resources) for parent, resources in storage._timestamps.items()}
+    return _copy(storage._store), _copy(storage._cemetery), timestamps
+
+
+@synchronized
+def _put_into_storage(storage: Any, store: Any, cemetery: Any, timestamps: Any) -> None:
+    _restore(storage._store, store)
+    _restore(storage._cemetery, cemetery)
+    storage._timestamps.clear()
+    storage._timestamps.update(timestamps)
+
+
+@synchronized
+def _held_by_permission(permission: Any) -> dict[str, set[str]]:
+    return {key: set(value) for key, value in permission._store.items()}
+
+
+@synchronized
+def _put_into_permission(permission: Any, principals: dict[str, set[str]]) -> None:
+    permission._store.clear()
+    permission._store.update(principals)
 
 
 def _in_memory(permission: Any) -> bool:
