@@ -1,5 +1,6 @@
 """The memory backends' rollback while others read."""
 
+import sys
 import threading
 
 import pytest
@@ -28,7 +29,9 @@ def test_readers_do_not_disturb_it(app):
             except Exception as problem:  # noqa: BLE001 - reported by the test's own thread
                 problems.append(problem)
 
-    readers = [threading.Thread(target=read) for _ in range(2)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    readers = [threading.Thread(target=read) for _ in range(3)]
     for reader in readers:
         reader.start()
     try:
@@ -38,6 +41,7 @@ def test_readers_do_not_disturb_it(app):
             app.patch_json(SOURCE, {"data": {"status": "nope"}}, status=400)
     finally:
         stop.set()
+        sys.setswitchinterval(interval)
         for reader in readers:
             reader.join()
     assert not problems
