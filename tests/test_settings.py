@@ -77,7 +77,7 @@ def test_an_unknown_name_is_a_warning_that_names_the_nearest():
         ({"signer.b.c.authority.timeout_seconds": "soon"}, "kinto.signer.b.c.authority.timeout_seconds = soon"),
         ({"signer.authority.timeout_seconds": "0"}, "more than 0"),
         ({"signer.authority.url": "a.example.org"}, "kinto.signer.authority.url = a.example.org"),
-        ({"signer.authority.url": "http://user:pw@a.example.org/v1"}, "authority.auth"),
+        ({"signer.authority.url": f"http://user:{SECRET}@a.example.org/v1"}, "= http://(hidden)@a.example.org/v1: not an"),
         ({"signer.authority.url": "http://a.example.org:99999/v1"}, "not a possible port"),
         ({"signer.authority.url": "http://a.example.org/v1?x=1"}, "kinto.signer.authority.url = http://a.example.org/v1?x=1"),
         ({"signer.authority.auth": SECRET}, "user:password"),

@@ -42,7 +42,7 @@ class Setting:
         try:
             value = PARSERS[self.type](text)
         except ValueError as error:
-            shown = "(hidden)" if self.secret else text
+            shown = "(hidden)" if self.secret else re.sub(r"//[^/]*@", "//(hidden)@", text)
             raise ConfigurationError(f"kinto.{key} = {shown}: {error}") from None
         if not self.offered and value:
             raise ConfigurationError(f"kinto.{key} = {text}: {self.doc} Not part of this release: remove the line.")
