@@ -115,11 +115,10 @@ def test_attributes_come_and_go_with_the_source(key_pair, authority, database):
     assert "displayFields" not in after["data"]
     assert (after["data"]["schema"], after["data"]["theirs"]) == ({"type": "object"}, 1)
     assert after["permissions"] == there["permissions"]
-    kept = {name: value for name, value in attributes(app).items() if name != "schema"}
-    app.put_json(SOURCE, {"data": kept})
+    app.patch_json(SOURCE, {"data": {"sort": "unapproved"}})
     set_status(app, "to-resign")
     after = client.get_collection(bucket="main", id="regions")
-    assert ("schema" in after["data"], after["data"]["theirs"]) == (False, 1)
+    assert ("sort" in after["data"], after["data"]["theirs"]) == (False, 1)
     assert after["data"]["signature"] == attributes(app, DESTINATION)["signature"]
 
 
@@ -227,6 +226,19 @@ def test_this_server_itself(key_pair, live_kinto):
     client.create_bucket(id="main-workspace")
     with pytest.raises(Exception, match="is this server itself"):
         client.create_collection(bucket="main-workspace", id="regions")
+
+
+def test_a_refresh_does_not_hide_that_a_publication_was_left_unfinished(key_pair, live_kinto, tmp_path, database):
+    fault = tmp_path / "fault.json"
+    settings = authority_settings() | {"kinto.faults.file": str(fault)}
+    authority = live_kinto(settings, includes="tests.support.faults", name="authority", environment=PATH)
+    app = signer(key_pair, authority, database)
+    app.put_json(f"{SOURCE}/records/r1", {"data": {"n": 1}})
+    fault.write_text(json.dumps({"do": "503", "at": -1}))
+    refused(app, "unreachable")
+    set_status(app, "to-resign", status=409)
+    set_status(app, "to-sign")
+    set_status(app, "to-resign")
 
 
 def test_a_server_on_the_signers_own_database(key_pair, live_kinto, database):

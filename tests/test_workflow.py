@@ -368,6 +368,36 @@ def test_deleting_a_source_publishes_the_empty_state(app, key_pair):
     assert_verifies(app, key_pair)
 
 
+def test_a_deletion_that_a_batch_undid_is_none(key_pair, create_database):
+    """PostgreSQL: an inner 409 undoes what came before it, and Kinto's events do not say so."""
+    app = signer_app(key_pair, database=create_database())
+    put(app, "r1", n=1)
+    set_status(app, "to-sign")
+    before = everything(app)
+    taken = app.app.registry.storage.resource_timestamp("record", SOURCE)
+    parts = [{"method": "DELETE", "path": SOURCE}]
+    other = f"{BUCKET}/collections/plain"
+    app.put_json("/buckets/plain", {})
+    app.put_json("/buckets/plain/collections/c", {})
+    app.put_json("/buckets/plain/collections/c/records/a", {"data": {"last_modified": 1000}})
+    app.put_json("/buckets/plain/collections/c/records/b", {"data": {"last_modified": 2000}})
+    clash = {"data": {"last_modified": 1000}}
+    parts.append({"method": "PUT", "path": "/buckets/plain/collections/c/records/d", "body": clash})
+    answer = app.post_json("/batch", {"requests": parts})
+    assert [part["status"] for part in answer.json["responses"]] == [200, 409], (taken, other)
+    assert everything(app) == before
+
+
+def test_what_nobody_signed_is_not_signed_for_a_new_source(key_pair, storage_url):
+    app = signer_app(key_pair, database=storage_url, collection=False)
+    app.put_json("/buckets/main", {})
+    app.put_json(DESTINATION, {})
+    app.put_json(f"{DESTINATION}/records/foreign", {"data": {"n": 1}})
+    answer = app.put_json(SOURCE, {}, status=503)
+    assert answer.json["details"]["reason"] == "unsigned"
+    app.get(SOURCE, status=404)
+
+
 def test_a_bucket_of_sources_is_not_deleted_as_a_whole(app):
     before = everything(app)
     for uri in (BUCKET, "/buckets"):

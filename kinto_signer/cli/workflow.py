@@ -23,6 +23,7 @@ from kinto_signer.errors import (
     UnreachableError,
 )
 from kinto_signer.transport.credentials import read_credentials
+from kinto_signer.transport.session import check_server_url
 
 TIMEOUT_S = 360
 """Above the signer's own `authority.timeout_seconds`, so that it is the signer who says what took too long."""
@@ -43,7 +44,7 @@ def read_access(server: str | None, auth_file: Path | None, environ: Mapping[str
     auth = read_credentials(auth_file) if auth_file else environ.get("KINTO_AUTH", "")
     if not auth:
         raise ConfigurationError("No credentials: give --auth-file FILE or set KINTO_AUTH to `user:password`.")
-    return Access(server.rstrip("/"), auth)
+    return Access(check_server_url(server), auth)
 
 
 class Signer:

@@ -34,9 +34,9 @@ def log_refusal(request: Any, answer: Any) -> None:
         answer.json["details"]["reason"],
         answer.status_code,
         request.method,
-        request.path_info,
+        request.path,
         request.prefixed_userid,
-        answer.json["message"],
+        "".join(character if character.isprintable() else " " for character in answer.json["message"]),
     )
 
 

@@ -220,8 +220,10 @@ class Authority:
         """Replace the signature of a state that A holds already; no record is read or written."""
         self._refuse_server()
         theirs = self._attributes(self._send("GET", self._collection, lacks="read"))
+        claim, ours = _object(theirs.get(CLAIM)), attributes[CLAIM]
+        unfinished = claim and (claim.get("digest"), claim.get("timestamp")) != (ours["digest"], ours["timestamp"])
         for field_name in ("signed_timestamp", "hash"):
-            if theirs.get(field_name) != attributes[field_name]:
+            if unfinished or theirs.get(field_name) != attributes[field_name]:
                 raise ConflictError(
                     f"{self.name}: {self.connection.url} does not hold what was signed last ({field_name} differs); a new "
                     "signature would not help. Set the status to `to-sign` to bring it up to date."

@@ -10,7 +10,7 @@ from kinto.core.events import ACTIONS, ResourceChanged
 
 from kinto_signer.core.changeset import latest
 from kinto_signer.core.workflow import Effect, Status, changed_by_hand, decide, parse_status
-from kinto_signer.errors import WorkflowError
+from kinto_signer.errors import ConflictError, WorkflowError
 from kinto_signer.plugin.resources import Resource
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
 from kinto_signer.server.publisher import Published, Publisher
@@ -66,6 +66,11 @@ def on_collections_deleted(event: Any) -> None:
         resource = request.registry.signing.resources.of_source(bucket, collection)
         if resource is None:
             continue
+        if repository.attributes(resource.source.name) is not None:
+            raise ConflictError(
+                f"{resource.source.name} was deleted in this batch and is there again: made anew, or its deletion was undone by a "
+                "later 409. Kinto would remove its records all the same. Nothing was changed; delete it in a request of its own."
+            )
         repository.wipe_below(collection_uri(resource.source.name))
         if repository.attributes(resource.destination.name) is not None:
             Publisher(request.registry, _user(event)).publish(resource, [])
@@ -149,17 +154,18 @@ def _signed(event: Any, published: Published) -> dict[str, str]:
 def _finish_deletion(event: Any, repository: StorageRepository, name: str) -> None:
     """Where Kinto stopped in the middle of deleting all records, delete the others too; not what was written afterwards."""
     deleted = event.impacted_objects
-    if len(deleted) >= int(event.request.registry.settings["storage_max_fetch_size"]) and _asks_for_all(event.request):
+    if len(deleted) >= int(event.request.registry.settings["storage_max_fetch_size"]) and _asks_for_all(event.request, name):
         repository.delete_records(name, before=latest(change["new"] for change in deleted))
 
 
-def _asks_for_all(request: Any) -> bool:
-    """Whether the request, or one in its batch, deletes the whole list."""
+def _asks_for_all(request: Any, name: str) -> bool:
+    """Whether the request, or one in its batch, deletes the whole list of the collection `name`."""
+    everything = f"{collection_uri(name)}/records"
     whole = getattr(request, "parent", None)
     if whole is None:
-        return request.method == "DELETE" and request.path_info.rstrip("/").endswith("/records") and not request.GET
+        return request.method == "DELETE" and request.path_info.endswith(everything) and not request.GET
     parts = [{**(whole.json_body.get("defaults") or {}), **part} for part in whole.json_body["requests"]]
-    return any(part.get("method") == "DELETE" and part["path"].rstrip("/").endswith("/records") for part in parts)
+    return any(part.get("method") == "DELETE" and part["path"] in (everything, f"/v1{everything}") for part in parts)
 
 
 def _by_collection(changes: Iterable[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:

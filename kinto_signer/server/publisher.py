@@ -12,11 +12,12 @@ import transaction
 
 from kinto_signer.core import signature
 from kinto_signer.core.canonical import Digests, Record, digests, find_problem, format_hash, parse_hash
-from kinto_signer.core.changeset import diff, is_tombstone
+from kinto_signer.core.changeset import TIMESTAMP_MARKER, diff, is_tombstone
 from kinto_signer.core.plan import Held, Plan, plan
+from kinto_signer.core.repository import FUTURE_TOLERANCE_MS
 from kinto_signer.core.trust import check, check_signed
-from kinto_signer.errors import ConfigurationError, ConflictError, SigningError, UnsignableValue
-from kinto_signer.plugin.resources import Resource
+from kinto_signer.errors import ConfigurationError, ConflictError, NotYetValidError, SigningError, UnsignableValue
+from kinto_signer.plugin.resources import Place, Resource
 from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server.authority import CLAIM, COPIED_ATTRIBUTES, Authority, Seen
 from kinto_signer.server.connection import Connection
@@ -69,6 +70,8 @@ class Publisher:
         create_place(self.registry, resource.destination)
         destination = self.repository.held(name)
         self._clock.lap("look")
+        if records is None and destination.records:
+            check(name, self.repository.changeset(name), self.signing.trust(resource))
         wanted = destination.records if records is None else list(records)
         planned = plan(wanted, destination, [seen.held] if seen else [], now_ms())
         self._refuse_values(resource, planned)
@@ -77,7 +80,7 @@ class Publisher:
         self.repository.write(name, planned.destination)
         self._clock.lap("write")
         signed = self._sign(resource, self._written(name, planned), planned.timestamp)
-        attributes = self._publish_attributes(resource, planned.timestamp, *signed)
+        attributes = self._publish_attributes(resource, planned.timestamp, *signed, resource.source)
         self._clock.lap("sign")
         published = _summary(planned, destination, signed[0])
         if authority and seen:
@@ -92,7 +95,9 @@ class Publisher:
         name = resource.destination.name
         attributes = self.repository.attributes(name) or {}
         content, timestamp = self._recorded(resource, attributes)
-        refreshed = self._publish_attributes(resource, timestamp, content, self._signatures(resource, content.signed))
+        signatures = self._signatures(resource, content.signed)
+        # The source's attributes may hold edits that nobody approved.
+        refreshed = self._publish_attributes(resource, timestamp, content, signatures, resource.destination)
         authority = self._authority(resource)
         if authority:
             transaction.get().addBeforeCommitHook(authority.refresh, (refreshed,))
@@ -154,7 +159,16 @@ class Publisher:
         return seen
 
     def _refuse_values(self, resource: Resource, planned: Plan) -> None:
-        """What was stored before the plugin was there is looked at now."""
+        """What was stored before the plugin was there is looked at now, and what every reader would refuse."""
+        if planned.timestamp > now_ms() + FUTURE_TOLERANCE_MS:
+            raise NotYetValidError(
+                f"{resource.destination.name}: the timestamps here or on the authority are so far ahead of this machine's clock that "
+                f"it would have to be dated {planned.timestamp}, which readers refuse. Nothing was signed; look at the clocks."
+            )
+        if any(record["id"] == TIMESTAMP_MARKER for record in planned.records):
+            raise UnsignableValue(
+                f"the id is kept for the signer: delete {TIMESTAMP_MARKER}", path="$.id", record=TIMESTAMP_MARKER
+            )
         for change in planned.destination:
             problem = find_problem(change, allow_floats=self.signing.allow_floats(resource))
             if problem:
@@ -179,11 +193,11 @@ class Publisher:
         return [made]
 
     def _publish_attributes(
-        self, resource: Resource, timestamp: int, content: Digests, signatures: Sequence[Signature]
+        self, resource: Resource, timestamp: int, content: Digests, signatures: Sequence[Signature], copied_from: Place
     ) -> dict[str, Any]:
         """Set the destination's attributes; returns those that go to the authority."""
-        source = self.repository.attributes(resource.source.name) or {}
-        published: dict[str, Any] = {key: source[key] for key in COPIED_ATTRIBUTES if key in source}
+        origin = self.repository.attributes(copied_from.name) or {}
+        published: dict[str, Any] = {key: origin[key] for key in COPIED_ATTRIBUTES if key in origin}
         published |= {
             "signature": signatures[0].as_json(),
             "signatures": [made.as_json() for made in signatures],

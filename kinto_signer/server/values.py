@@ -53,6 +53,7 @@ def on_new_request(event: Any) -> None:
 
 def _look_at(request: Any) -> None:
     if _BATCH.match(request.path_info):
+        _refuse_charset(request)
         _refuse_malformed_batch(_parse(request.body))
         return
     target = _TARGET.match(request.path_info)
@@ -87,8 +88,17 @@ def lock(request: Any, name: str) -> None:
         held.add(name)
 
 
+def _refuse_charset(request: Any) -> None:
+    """Kinto would decode the body by it, and we would have looked at something else."""
+    charset = re.search(r"charset=[\"']?([^;\"'\s]+)", request.headers.get("Content-Type", ""), re.IGNORECASE)
+    if charset and charset[1].lower() not in ("utf-8", "utf8"):
+        message = f"The body is to be in UTF-8, not in {charset[1][:40]!r}. Nothing was stored."
+        raise _bad_request(message, {"reason": "unsignable"})
+
+
 def _refuse_values(request: Any, target: re.Match[str], *, allow_floats: bool) -> None:
-    if target["record"] == TIMESTAMP_MARKER:
+    _refuse_charset(request)
+    if target["record"] == TIMESTAMP_MARKER and request.method != "DELETE":
         raise _refusal(target, f"the id {TIMESTAMP_MARKER!r} is kept for the signer", "$.id", None)
     for value in _posted(request, target):
         problem = find_problem(value, allow_floats=allow_floats)
@@ -117,7 +127,7 @@ def _posted(request: Any, target: re.Match[str]) -> Iterator[Any]:
     if not request.body:
         return
     body = _parse(request.body)
-    if content_type == JSON_PATCH:
+    if content_type == JSON_PATCH and request.method == "PATCH":
         yield from _patched(request, target, body)
     elif isinstance(body, dict) and "data" in body:
         yield body["data"]
@@ -138,7 +148,7 @@ def _patched(request: Any, target: re.Match[str], operations: Any) -> Iterator[A
             if problem:
                 raise _refusal(target, problem.why, problem.path, None) from None
         raise _bad_request(_TOO_DEEP, {"reason": "unsignable"}) from None
-    except (ObjectNotFoundError, ValueError, KeyError, TypeError):
+    except (ObjectNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return
 
 
