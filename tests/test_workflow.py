@@ -368,23 +368,53 @@ def test_deleting_a_source_publishes_the_empty_state(app, key_pair):
     assert_verifies(app, key_pair)
 
 
-def test_a_deletion_that_a_batch_undid_is_none(key_pair, create_database):
-    """PostgreSQL: an inner 409 undoes what came before it, and Kinto's events do not say so."""
+def test_a_deletion_that_a_batch_undid_changes_nothing(key_pair, create_database):
+    """PostgreSQL: an inner 409 undoes what came before it, and Kinto would wipe the records all the same."""
     app = signer_app(key_pair, database=create_database())
     put(app, "r1", n=1)
     set_status(app, "to-sign")
     before = everything(app)
-    taken = app.app.registry.storage.resource_timestamp("record", SOURCE)
-    parts = [{"method": "DELETE", "path": SOURCE}]
-    other = f"{BUCKET}/collections/plain"
-    app.put_json("/buckets/plain", {})
-    app.put_json("/buckets/plain/collections/c", {})
-    app.put_json("/buckets/plain/collections/c/records/a", {"data": {"last_modified": 1000}})
-    app.put_json("/buckets/plain/collections/c/records/b", {"data": {"last_modified": 2000}})
-    clash = {"data": {"last_modified": 1000}}
-    parts.append({"method": "PUT", "path": "/buckets/plain/collections/c/records/d", "body": clash})
-    answer = app.post_json("/batch", {"requests": parts})
-    assert [part["status"] for part in answer.json["responses"]] == [200, 409], (taken, other)
+    other = "/buckets/plain/collections/c/records"
+    for uri in ("/buckets/plain", "/buckets/plain/collections/c"):
+        app.put_json(uri, {})
+    for name, timestamp in (("a", 1000), ("b", 2000)):
+        app.put_json(f"{other}/{name}", {"data": {"last_modified": timestamp}})
+    clash = {"method": "PUT", "path": f"{other}/d", "body": {"data": {"last_modified": 1000}}}
+    app.post_json("/batch", {"requests": [{"method": "DELETE", "path": SOURCE}, clash]}, status=409)
+    assert everything(app) == before
+
+
+def test_a_source_deleted_and_made_again_in_one_batch_is_refused(app):
+    """Kinto would remove the records that were written last."""
+    put(app, "r1", n=1)
+    set_status(app, "to-sign")
+    before = everything(app)
+    parts = [{"method": "DELETE", "path": SOURCE}, {"method": "PUT", "path": SOURCE}]
+    parts.append({"method": "PUT", "path": f"{SOURCE}/records/new", "body": {"data": {"n": 1}}})
+    answer = app.post_json("/batch", {"requests": parts}, status=409)
+    assert "request of its own" in answer.json["message"]
+    assert everything(app) == before
+
+
+def test_a_record_with_the_markers_id_from_before_the_plugin(app):
+    app.app.registry.storage.update("record", SOURCE, "kinto-signer-timestamp", {"n": 1})
+    commit()
+    put(app, "r1", n=1)
+    before = everything(app)
+    answer = set_status(app, "to-sign", status=400)
+    assert answer.json["details"]["record"] == "kinto-signer-timestamp"
+    assert everything(app) == before
+    app.delete(f"{SOURCE}/records/kinto-signer-timestamp")
+    set_status(app, "to-sign")
+
+
+def test_a_clock_so_far_ahead_that_readers_refuse_is_not_signed(app):
+    put(app, "r1", n=1)
+    app.app.registry.storage.update("record", DESTINATION, "x", {"last_modified": 4102444800000})
+    commit()
+    before = everything(app)
+    answer = set_status(app, "to-sign", status=503)
+    assert answer.json["details"]["reason"] == "not-yet-valid"
     assert everything(app) == before
 
 

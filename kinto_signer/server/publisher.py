@@ -162,13 +162,11 @@ class Publisher:
         """What was stored before the plugin was there is looked at now, and what every reader would refuse."""
         if planned.timestamp > now_ms() + FUTURE_TOLERANCE_MS:
             raise NotYetValidError(
-                f"{resource.destination.name}: the timestamps here or on the authority are so far ahead of this machine's clock that "
-                f"it would have to be dated {planned.timestamp}, which readers refuse. Nothing was signed; look at the clocks."
+                f"{resource.destination.name}: the timestamps here or on the authority are so far ahead of this machine's clock "
+                f"that it would have to be dated {planned.timestamp}, which readers refuse. Nothing was signed; look at the clocks."
             )
         if any(record["id"] == TIMESTAMP_MARKER for record in planned.records):
-            raise UnsignableValue(
-                f"the id is kept for the signer: delete {TIMESTAMP_MARKER}", path="$.id", record=TIMESTAMP_MARKER
-            )
+            raise UnsignableValue("this id is kept for the signer; delete the record", path="$.id", record=TIMESTAMP_MARKER)
         for change in planned.destination:
             problem = find_problem(change, allow_floats=self.signing.allow_floats(resource))
             if problem:
