@@ -68,8 +68,8 @@ def on_collections_deleted(event: Any) -> None:
             continue
         if repository.attributes(resource.source.name) is not None:
             raise ConflictError(
-                f"{resource.source.name} was deleted in this batch and is there again: made anew, or its deletion was undone by "
-                "a later 409. Kinto would remove its records all the same. Nothing was changed; delete it in a request of its own."
+                f"{resource.source.name} was deleted in this batch and is there again: made anew, or its deletion was undone. "
+                "Kinto would remove its records all the same. Nothing was changed; delete it in a request of its own."
             )
         repository.wipe_below(collection_uri(resource.source.name))
         if repository.attributes(resource.destination.name) is not None:

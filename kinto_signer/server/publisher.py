@@ -163,7 +163,7 @@ class Publisher:
         if planned.timestamp > now_ms() + FUTURE_TOLERANCE_MS:
             raise NotYetValidError(
                 f"{resource.destination.name}: the timestamps here or on the authority are so far ahead of this machine's clock "
-                f"that it would have to be dated {planned.timestamp}, which readers refuse. Nothing was signed; look at the clocks."
+                f"that it would have to be dated {planned.timestamp}, which readers refuse. Nothing was signed."
             )
         if any(record["id"] == TIMESTAMP_MARKER for record in planned.records):
             raise UnsignableValue("this id is kept for the signer; delete the record", path="$.id", record=TIMESTAMP_MARKER)
