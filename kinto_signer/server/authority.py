@@ -25,6 +25,7 @@ from kinto_signer.errors import (
     UnreachableError,
     VerificationError,
 )
+from kinto_signer.plugin.storage import collection_uri
 from kinto_signer.server.connection import Answer, Connection
 from kinto_signer.server.places import EVERYONE
 
@@ -62,9 +63,8 @@ class Authority:
         self.name = name
         self.trust = trust
         self.instance = instance
-        bucket, _, collection = name.partition("/")
-        self._bucket = f"/buckets/{bucket}"
-        self._collection = f"/buckets/{bucket}/collections/{collection}"
+        self._bucket = f"/buckets/{name.partition('/')[0]}"
+        self._collection = collection_uri(name)
         self._account = ""
 
     # --- looking -----------------------------------------------------------------------------------------------------
@@ -220,14 +220,15 @@ class Authority:
         """Replace the signature of a state that A holds already; no record is read or written."""
         self._refuse_server()
         theirs = self._attributes(self._send("GET", self._collection, lacks="read"))
+        differing = [name for name in ("signed_timestamp", "hash") if theirs.get(name) != attributes[name]]
         claim, ours = _object(theirs.get(CLAIM)), attributes[CLAIM]
-        unfinished = claim and (claim.get("digest"), claim.get("timestamp")) != (ours["digest"], ours["timestamp"])
-        for field_name in ("signed_timestamp", "hash"):
-            if unfinished or theirs.get(field_name) != attributes[field_name]:
-                raise ConflictError(
-                    f"{self.name}: {self.connection.url} does not hold what was signed last ({field_name} differs); a new "
-                    "signature would not help. Set the status to `to-sign` to bring it up to date."
-                )
+        if claim and any(claim.get(part) != ours[part] for part in ("digest", "timestamp")):
+            differing.append(CLAIM)  # a publication was left unfinished there
+        if differing:
+            raise ConflictError(
+                f"{self.name}: {self.connection.url} does not hold what was signed last ({', '.join(differing)} differs); a new "
+                "signature would not help. Set the status to `to-sign` to bring it up to date."
+            )
         kept = _kept(attributes, theirs)
         self._send("PUT" if kept else "PATCH", self._collection, {"data": {**kept, **attributes}}, lacks="write")
         now = self._attributes(self._send("GET", self._collection, lacks="read"))

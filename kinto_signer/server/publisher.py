@@ -27,7 +27,6 @@ from kinto_signer.signers import Signature
 
 logger = logging.getLogger(__name__)
 
-
 PUBLISHED_TO = "published_to"
 """Attribute of S's own signed copy: where it was published to. Never sent there, so that nobody else's copy has it."""
 
