@@ -9,7 +9,8 @@ from pyramid.exceptions import ConfigurationError as PyramidConfigurationError
 
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.plugin.resources import parse_resources
-from kinto_signer.plugin.settings import SETTINGS, Settings
+from kinto_signer.plugin.settings import Settings
+from kinto_signer.plugin.tables import SIGNER
 from tests.support.servers import webtest_app
 from tests.support.settings import signer_settings
 
@@ -17,7 +18,7 @@ SECRET = "correct horse battery staple"
 
 
 def settings(environ=None, **values):
-    return Settings({key.replace("__", "."): value for key, value in values.items()}, environ or {})
+    return Settings({key.replace("__", "."): value for key, value in values.items()}, SIGNER, environ or {})
 
 
 # --- looking up -----------------------------------------------------------------------------------------------------
@@ -32,6 +33,7 @@ def test_the_most_specific_prefix_wins():
             "signer.b_old.ecdsa.private_key": "old form",
             r"signer.b.quick-(\w+)-(desktop|mobile).ecdsa.private_key": "pattern",
         },
+        SIGNER,
         {},
     )
     names = {
@@ -51,7 +53,7 @@ def test_the_most_specific_prefix_wins():
 
 def test_the_environment_wins_and_is_read_as_text():
     environ = {"KINTO_SIGNER_AUTHORITY_AUTH": "signer:12345", "KINTO_SIGNER_MAIN_WORKSPACE_ALLOW_FLOATS": "true"}
-    found = Settings({"signer.authority.auth": "a:b", "signer.main-workspace.allow_floats": "false"}, environ)
+    found = Settings({"signer.authority.auth": "a:b", "signer.main-workspace.allow_floats": "false"}, SIGNER, environ)
     assert found.get("authority.auth") == "signer:12345"
     assert found.get("allow_floats", "main-workspace", "c") is True
 
@@ -87,7 +89,7 @@ def test_an_unknown_name_is_a_warning_that_names_the_nearest():
 )
 def test_a_bad_value_is_an_error_that_quotes_the_line(line, words):
     with pytest.raises(ConfigurationError) as error:
-        Settings(line, {})
+        Settings(line, SIGNER, {})
     assert words in error.value.message
     assert SECRET not in str(error.value)
 
@@ -99,7 +101,7 @@ def test_settings_that_are_off_are_accepted_and_nothing_shows_a_secret():
 
 
 def test_every_setting_has_a_default_that_its_own_type_accepts():
-    for setting in SETTINGS:
+    for setting in SIGNER.rows:
         if setting.default is not None:
             setting.parse(setting.default, setting.name)
         assert setting.doc.endswith(".")

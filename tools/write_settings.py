@@ -1,22 +1,29 @@
-"""Write docs/settings.rst from the SETTINGS table: ``write_settings.py OUTPUT``."""
+"""Write docs/settings.rst from the tables of settings: ``write_settings.py OUTPUT``."""
 
 import re
 import sys
 from pathlib import Path
 
-from kinto_signer.plugin.settings import SETTINGS, Setting
+from kinto_signer.plugin.settings import Setting, Table
+from kinto_signer.plugin.tables import AUTHORITY, CHANGES, SIGNER, TABLES
 
-HEAD = """.. Written by `make docs` from the table in kinto_signer/plugin/settings.py; not edited by hand.
+HEAD = """.. Written by `make docs` from the tables in kinto_signer/plugin/tables.py; not edited by hand.
 
-Settings of S
-=============
+Settings
+========
 
-Each goes into the ``[app:main]`` section of S's ``.ini`` file. A setting of scope *collection* may also be set for one
-source bucket or collection, and the most specific line wins: ``kinto.signer.BUCKET.COLLECTION.NAME``, then
+Each goes into the ``[app:main]`` section of the server's ``.ini`` file. A setting of scope *collection* may also be set for
+one bucket or collection (on S: the source), and the most specific line wins: ``kinto.signer.BUCKET.COLLECTION.NAME``, then
 ``kinto.signer.BUCKET.NAME``, then ``kinto.signer.NAME``. The collection may be a regular expression.
 
 The environment variable wins over the file; set secrets there.
 """
+
+PARTS = {
+    SIGNER: "S, the signer (``kinto_signer``)",
+    AUTHORITY: "A, the authority (``kinto_signer.authority``)",
+    CHANGES: "What readers are offered (``kinto_signer.changes``, part of the other two)",
+}
 
 NOT_OFFERED = """
 Names that are known but not offered
@@ -29,20 +36,26 @@ start-up.
 
 
 def page() -> str:
-    offered = [entry(setting) for setting in SETTINGS if setting.offered]
-    others = [f"* ``kinto.signer.{setting.name}``: {literal(setting.doc)}" for setting in SETTINGS if not setting.offered]
-    return HEAD + "".join(offered) + (NOT_OFFERED + "\n".join(others) + "\n" if others else "")
+    parts = [part(table, title) for table, title in PARTS.items()]
+    others = [
+        f"* ``kinto.{table.prefix}{row.name}``: {literal(row.doc)}" for table in TABLES for row in table.rows if not row.offered
+    ]
+    return HEAD + "".join(parts) + (NOT_OFFERED + "\n".join(others) + "\n" if others else "")
 
 
-def entry(setting: Setting) -> str:
-    title = f"``kinto.signer.{setting.name}``"
+def part(table: Table, title: str) -> str:
+    return "\n".join(["", title, "-" * len(title), *(entry(table, row) for row in table.rows if row.offered)])
+
+
+def entry(table: Table, setting: Setting) -> str:
+    title = f"``kinto.{table.prefix}{setting.name}``"
     facts = [
         f":Type: {setting.type}" + (" (secret: never shown in logs and errors)" if setting.secret else ""),
         f":Default: {f'``{setting.default}``' if setting.default else 'none'}",
         f":Scope: {setting.scope}",
-        f":Environment: ``KINTO_SIGNER_{re.sub('[.-]', '_', setting.name).upper()}``",
+        f":Environment: ``KINTO_{re.sub('[.-]', '_', table.prefix + setting.name).upper()}``",
     ]
-    return "\n".join(["", title, "-" * len(title), "", literal(setting.doc), "", *facts, ""])
+    return "\n".join(["", title, "~" * len(title), "", literal(setting.doc), "", *facts, ""])
 
 
 def literal(text: str) -> str:
@@ -53,4 +66,4 @@ if __name__ == "__main__":
     output = Path(sys.argv[1])
     output.parent.mkdir(exist_ok=True)
     output.write_text(page(), encoding="utf-8")
-    print(f"{output}: {len(SETTINGS)} settings")
+    print(f"{output}: {sum(len(table.rows) for table in TABLES)} settings")

@@ -1,4 +1,4 @@
-"""The SETTINGS table, and how a value is found, parsed and refused.
+"""How the value of a setting is found, parsed and refused; the settings themselves are rows of `plugin.tables`.
 
 A value is found by looking up a *known* name under the most specific prefix (``signer.B.C.``, the old ``signer.B_C.``,
 ``signer.B.``, ``signer.``), never by splitting a key. The collection part may be a regular expression.
@@ -11,20 +11,20 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.signers import Given
 
-PREFIX = "signer."
-
 
 @dataclass(frozen=True)
 class Setting:
     """One row of the table.
 
-    type: how the value is written (``text``, ``boolean``, ``seconds``, ``list``, ``file``, ``url``). scope: ``server``, or
+    type: how the value is written (``text``, ``boolean``, ``seconds``, ``list``, ``file``, ``url``,
+    ``bytes``). scope: ``server``, or
     ``collection`` where it may be set per bucket and collection. offered: False for names of the peers that this release
     knows but does not act on; switching one of them on is refused, since ignoring it in silence would be worse.
     """
@@ -49,6 +49,29 @@ class Setting:
         return value
 
 
+@dataclass(frozen=True)
+class Table:
+    """The settings of one plugin. prefix: ``signer.`` for ``kinto.signer.*``."""
+
+    prefix: str
+    rows: tuple[Setting, ...]
+
+    @cached_property
+    def by_name(self) -> dict[str, Setting]:
+        return {row.name: row for row in self.rows}
+
+    def known_name(self, key: str) -> str | None:
+        """The longest known name that `key` ends with, after the prefix and possibly a bucket and a collection."""
+        rest = key.removeprefix(self.prefix)
+        fitting = [name for name in self.by_name if rest == name or rest.endswith("." + name)]
+        return max(fitting, key=len, default=None)
+
+    def place(self, key: str) -> str:
+        """The bucket, or bucket and collection, that a key with a known name is about; empty for the whole server."""
+        name = self.known_name(key) or ""
+        return key.removeprefix(self.prefix).removesuffix(name).rstrip(".") if name else ""
+
+
 def _boolean(text: str) -> bool:
     lowered = text.strip().lower()
     if lowered in ("true", "yes", "on", "y", "t", "1"):
@@ -66,6 +89,12 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= 86400:
         raise ValueError("has to be more than 0 and at most 86400 seconds.")
     return seconds
+
+
+def _bytes(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,12}", text.strip()) or int(text) == 0:
+        raise ValueError("not a number of bytes.")
+    return int(text)
 
 
 def _url(text: str) -> str:
@@ -94,98 +123,29 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "url": _url,
     "auth": _auth,
     "file": str.strip,
+    "bytes": _bytes,
 }
-
-SETTINGS: tuple[Setting, ...] = (
-    Setting(
-        "resources",
-        "text",
-        "/buckets/main-workspace -> /buckets/main-preview -> /buckets/main",
-        "Which collections are signed, one line each: `/buckets/SOURCE -> /buckets/DESTINATION`, with a preview in the "
-        "middle, or with `/collections/ID` for single collections; `bucket/collection` and `;` are understood too.",
-        scope="server",
-    ),
-    Setting("signer_backend", "text", "local", "What keeps the key: `kinto_signer.signer.local_ecdsa` (a PEM file)."),
-    Setting("ecdsa.private_key", "file", None, "PEM file with the P-384 private key of the local signer."),
-    Setting("ecdsa.public_key", "file", None, "PEM file with a public key whose earlier signatures are accepted as well."),
-    Setting("allow_floats", "boolean", "false", "Accept numbers with a fraction (needs the extra `[floats]` everywhere)."),
-    Setting(
-        "auto_create_resources",
-        "boolean",
-        "false",
-        "Create the buckets and collections named in `resources` when the server starts.",
-        scope="server",
-    ),
-    Setting(
-        "auto_create_resources_principals",
-        "list",
-        "system.Authenticated",
-        "Who may write in the source buckets created that way.",
-        scope="server",
-    ),
-    Setting("authority.url", "url", None, "Address of the Kinto server that readers use, e.g. `https://a.example.org/v1`."),
-    Setting("authority.auth", "auth", None, "The signer's account there: `user:password` or `Bearer TOKEN`.", secret=True),
-    Setting("authority.timeout_seconds", "seconds", "300", "Total time that one publication to the authority may take."),
-    Setting(
-        "authority.bootstrap",
-        "boolean",
-        "false",
-        "At start-up, fill configured collections that are empty here from the authority, after verification.",
-        scope="server",
-    ),
-    Setting(
-        "lock_timeout_seconds",
-        "seconds",
-        "5",
-        "How long a request waits for another one on the same collection before it is answered 409 with Retry-After.",
-        scope="server",
-    ),
-    # Names of kinto-signer and kinto-remote-settings that are known, and not part of this release.
-    Setting("to_review_enabled", "boolean", "false", "Reviews before publication.", offered=False),
-    Setting("group_check_enabled", "boolean", "false", "Groups of editors and reviewers.", offered=False),
-    Setting("hard_delete_destination_on_source_deletion", "boolean", "false", "Deletes without tombstones.", offered=False),
-    Setting("editors_group", "text", "{collection_id}-editors", "Name of the editors' group (shown in the capability)."),
-    Setting(
-        "reviewers_group",
-        "text",
-        "{collection_id}-reviewers",
-        "Name of the reviewers' group (shown in the capability).",
-    ),
-    Setting("autograph.server_url", "text", "", "Signing with Autograph.", offered=False),
-    Setting("autograph.hawk_id", "text", "", "Signing with Autograph.", offered=False),
-    Setting("autograph.hawk_secret", "text", "", "Signing with Autograph.", secret=True),
-    Setting("autograph.key_ids", "text", "remote-settings", "Signing with Autograph; means nothing with a local key."),
-    Setting("heartbeat_certificate_min_remaining_days", "text", "10", "Certificates; means nothing with a local key."),
-    Setting("heartbeat_certificate_max_remaining_days", "text", "30", "Certificates; means nothing with a local key."),
-    Setting(
-        "heartbeat_certificate_percentage_remaining_validity",
-        "text",
-        "5",
-        "Certificates; means nothing with a local key.",
-    ),
-)
-
-BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
 class Settings:
-    """The values of one server, looked up by known names. Never shows a secret."""
+    """The values that one server gives to the settings of a table, looked up by known names. Never shows a secret."""
 
-    def __init__(self, raw: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, raw: Mapping[str, Any], table: Table, environ: Mapping[str, str] | None = None) -> None:
         environ = os.environ if environ is None else environ
-        self._values = {key: _as_text(value) for key, value in _signer_keys(raw)}
-        for key in [*self._values, *(PREFIX + setting.name for setting in SETTINGS)]:
+        self.table = table
+        self._values = {key: _as_text(value) for key, value in _keys(raw, table.prefix)}
+        for key in [*self._values, *(table.prefix + row.name for row in table.rows)]:
             variable = "KINTO_" + _as_variable(key)
             if variable in environ:
                 self._values[key] = environ[variable]
-        self.warnings = (*self._check_all(), *_unknown_elsewhere(raw, environ))
+        self.warnings = (*self._check_all(), *self._unknown_variables(environ))
 
     def __repr__(self) -> str:
         return f"<Settings {sorted(self._values)}>"
 
     def get(self, name: str, bucket: str | None = None, collection: str | None = None) -> Any:
         """The parsed value of the setting `name` for a source collection; its default where it is not set."""
-        setting = BY_NAME[name]
+        setting = self.table.by_name[name]
         for key in self._candidates(name, bucket, collection):
             if key in self._values:
                 return setting.parse(self._values[key], key)
@@ -200,7 +160,7 @@ class Settings:
 
     def every(self, name: str) -> list[Given]:
         """Every value that the setting has anywhere."""
-        return [self._given(key) for key in self._values if _known_name(key) == name]
+        return [self._given(key) for key in self._values if self.table.known_name(key) == name]
 
     def _given(self, key: str) -> Given:
         value = self._values[key].strip()
@@ -209,63 +169,48 @@ class Settings:
     def misplaced(self, buckets: Collection[str]) -> Iterator[str]:
         """A warning for each line whose bucket is none of `buckets`, those that are signed."""
         for key in self._values:
-            place = _place(key)
+            place = self.table.place(key)
             if place and not any(place == bucket or place.startswith((f"{bucket}.", f"{bucket}_")) for bucket in buckets):
-                yield f"kinto.{key} means nothing: no line of kinto.signer.resources has the source bucket that it names."
+                yield f"kinto.{key} means nothing: no line of kinto.{self.table.prefix}resources has the bucket that it names."
 
     def _candidates(self, name: str, bucket: str | None, collection: str | None) -> Iterator[str]:
+        prefix = self.table.prefix
         if bucket and collection:
-            yield f"{PREFIX}{bucket}.{collection}.{name}"
-            yield f"{PREFIX}{bucket}_{collection}.{name}"
-            head, tail = f"{PREFIX}{bucket}.", f".{name}"
+            yield f"{prefix}{bucket}.{collection}.{name}"
+            yield f"{prefix}{bucket}_{collection}.{name}"
+            head, tail = f"{prefix}{bucket}.", f".{name}"
             for key in self._values:
                 pattern = key.removeprefix(head).removesuffix(tail)
                 if key == f"{head}{pattern}{tail}" and _matches(pattern, collection):
                     yield key
         if bucket:
-            yield f"{PREFIX}{bucket}.{name}"
-        yield f"{PREFIX}{name}"
+            yield f"{prefix}{bucket}.{name}"
+        yield f"{prefix}{name}"
 
     def _check_all(self) -> Iterator[str]:
+        table = self.table
         for key, text in self._values.items():
-            name = _known_name(key)
+            name = table.known_name(key)
             if name is None:
-                nearest = difflib.get_close_matches(key.removeprefix(PREFIX), BY_NAME, n=1, cutoff=0.5)
-                hint = f"; did you mean kinto.{PREFIX}{nearest[0]}?" if nearest else "."
+                nearest = difflib.get_close_matches(key.removeprefix(table.prefix), table.by_name, n=1, cutoff=0.5)
+                hint = f"; did you mean kinto.{table.prefix}{nearest[0]}?" if nearest else "."
                 yield f"kinto.{key} is no setting of kinto-signer and means nothing{hint}"
             else:
-                BY_NAME[name].parse(text, key)
-                _check_pattern(key)
+                table.by_name[name].parse(text, key)
+                _check_pattern(key, table.place(key))
+
+    def _unknown_variables(self, environ: Mapping[str, str]) -> Iterator[str]:
+        start = "KINTO_" + _as_variable(self.table.prefix)
+        for variable in environ:
+            if variable.startswith(start) and not any(variable.endswith("_" + _as_variable(name)) for name in self.table.by_name):
+                yield f"The environment variable {variable} names no setting of kinto-signer and means nothing."
 
 
-def _known_name(key: str) -> str | None:
-    """The longest known name that `key` ends with, after the prefix and possibly a bucket and a collection."""
-    rest = key.removeprefix(PREFIX)
-    fitting = [name for name in BY_NAME if rest == name or rest.endswith("." + name)]
-    return max(fitting, key=len, default=None)
-
-
-def _place(key: str) -> str:
-    """The bucket, or bucket and collection, that a key with a known name is about; empty for the whole server."""
-    name = _known_name(key) or ""
-    return key.removeprefix(PREFIX).removesuffix(name).rstrip(".") if name else ""
-
-
-def _check_pattern(key: str) -> None:
+def _check_pattern(key: str, pattern: str) -> None:
     try:
-        re.compile(_place(key))
+        re.compile(pattern)
     except re.error as error:
-        raise ConfigurationError(f"kinto.{key}: `{_place(key)}` is no regular expression ({error}).") from error
-
-
-def _unknown_elsewhere(raw: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[str]:
-    """Warnings for environment variables that name nothing, and for settings of a plugin that is not part of this release."""
-    for variable in environ:
-        if variable.startswith("KINTO_SIGNER_") and not any(variable.endswith("_" + _as_variable(name)) for name in BY_NAME):
-            yield f"The environment variable {variable} names no setting of kinto-signer and means nothing."
-    for key in raw:
-        if key.startswith("kinto.authority."):
-            yield f"{key} means nothing: A's plugin kinto_signer.authority is not part of this release."
+        raise ConfigurationError(f"kinto.{key}: `{pattern}` is no regular expression ({error}).") from error
 
 
 def _as_variable(key: str) -> str:
@@ -279,10 +224,10 @@ def _matches(pattern: str, collection: str) -> bool:
         return False
 
 
-def _signer_keys(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _keys(raw: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in raw.items():
         bare = key.removeprefix("kinto.")
-        if bare.startswith(PREFIX):
+        if bare.startswith(prefix):
             yield bare, value
 
 

@@ -9,8 +9,8 @@ from pyramid.exceptions import ConfigurationError as PyramidConfigurationError
 
 from kinto_signer import __version__
 from kinto_signer.errors import ConfigurationError
-from kinto_signer.plugin import rollback
-from kinto_signer.server import answers, bootstrap, capability, heartbeat, listeners, values
+from kinto_signer.plugin import answers, rollback
+from kinto_signer.server import bootstrap, capability, heartbeat, listeners, values
 from kinto_signer.server.signing import Signing
 
 logger = logging.getLogger(__name__)

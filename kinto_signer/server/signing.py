@@ -12,6 +12,7 @@ from kinto_signer.core.trust import Trust
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.plugin.resources import Resource, Resources, parse_resources
 from kinto_signer.plugin.settings import Settings
+from kinto_signer.plugin.tables import SIGNER, lines_without_plugin
 from kinto_signer.signers import BACKENDS, Given, Signer
 
 
@@ -32,12 +33,14 @@ class Signing:
         self.resources = resources
         self._signers: dict[tuple[str, ...], Signer] = {}
         self.instance = _instance(resources, storage_url)
+        self.elsewhere: tuple[str, ...] = ()
 
     @classmethod
     def from_settings(cls, raw: Mapping[str, Any]) -> Signing:
         """Parse everything and load every key once. Raises ConfigurationError."""
-        settings = Settings(raw)
+        settings = Settings(raw, SIGNER)
         signing = cls(settings, parse_resources(settings.get("resources")), str(raw.get("storage_url", "")))
+        signing.elsewhere = tuple(lines_without_plugin(raw))
         for resource in signing.resources.configured:
             signing.signer(resource)
             signing.authority(resource)
@@ -49,7 +52,11 @@ class Signing:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the settings say that means nothing, or means less than it seems."""
-        found = [*self.settings.warnings, *self.settings.misplaced({r.source.bucket for r in self.resources.configured})]
+        found = [
+            *self.settings.warnings,
+            *self.elsewhere,
+            *self.settings.misplaced({r.source.bucket for r in self.resources.configured}),
+        ]
         for resource in self.resources.configured:
             authority = self.authority(resource)
             if authority is not None and authority.auth is None:

@@ -22,9 +22,9 @@ from pyramid.httpexceptions import HTTPBadRequest
 from kinto_signer.core.canonical import find_malformed, find_problem
 from kinto_signer.core.changeset import TIMESTAMP_MARKER
 from kinto_signer.core.repository import DAY_MS
+from kinto_signer.plugin.answers import log_refusal
 from kinto_signer.plugin.rollback import SAFE_METHODS
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
-from kinto_signer.server.answers import log_refusal
 
 _TARGET = re.compile(
     r"/v\d+/buckets/(?P<bucket>[^/]+)/collections(/(?P<collection>[^/]+)(?P<records>/records(/(?P<record>[^/]+)"

@@ -1,0 +1,159 @@
+"""The settings of the plugins, a row each: parsing, environment, the generated documentation and redaction follow from these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kinto_signer.plugin.settings import Setting, Table
+
+SIGNER = Table(
+    "signer.",
+    (
+        Setting(
+            "resources",
+            "text",
+            "/buckets/main-workspace -> /buckets/main-preview -> /buckets/main",
+            "Which collections are signed, one line each: `/buckets/SOURCE -> /buckets/DESTINATION`, with a preview in the "
+            "middle, or with `/collections/ID` for single collections; `bucket/collection` and `;` are understood too.",
+            scope="server",
+        ),
+        Setting("signer_backend", "text", "local", "What keeps the key: `kinto_signer.signer.local_ecdsa` (a PEM file)."),
+        Setting("ecdsa.private_key", "file", None, "PEM file with the P-384 private key of the local signer."),
+        Setting("ecdsa.public_key", "file", None, "PEM file with a public key whose earlier signatures are accepted as well."),
+        Setting("allow_floats", "boolean", "false", "Accept numbers with a fraction (needs the extra `[floats]` everywhere)."),
+        Setting(
+            "auto_create_resources",
+            "boolean",
+            "false",
+            "Create the buckets and collections named in `resources` when the server starts.",
+            scope="server",
+        ),
+        Setting(
+            "auto_create_resources_principals",
+            "list",
+            "system.Authenticated",
+            "Who may write in the source buckets created that way.",
+            scope="server",
+        ),
+        Setting("authority.url", "url", None, "Address of the Kinto server that readers use, e.g. `https://a.example.org/v1`."),
+        Setting("authority.auth", "auth", None, "The signer's account there: `user:password` or `Bearer TOKEN`.", secret=True),
+        Setting("authority.timeout_seconds", "seconds", "300", "Total time that one publication to the authority may take."),
+        Setting(
+            "authority.bootstrap",
+            "boolean",
+            "false",
+            "At start-up, fill configured collections that are empty here from the authority, after verification.",
+            scope="server",
+        ),
+        Setting(
+            "lock_timeout_seconds",
+            "seconds",
+            "5",
+            "How long a request waits for another one on the same collection before it is answered 409 with Retry-After.",
+            scope="server",
+        ),
+        # Names of kinto-signer and kinto-remote-settings that are known, and not part of this release.
+        Setting("to_review_enabled", "boolean", "false", "Reviews before publication.", offered=False),
+        Setting("group_check_enabled", "boolean", "false", "Groups of editors and reviewers.", offered=False),
+        Setting("hard_delete_destination_on_source_deletion", "boolean", "false", "Deletes without tombstones.", offered=False),
+        Setting("editors_group", "text", "{collection_id}-editors", "Name of the editors' group (shown in the capability)."),
+        Setting(
+            "reviewers_group",
+            "text",
+            "{collection_id}-reviewers",
+            "Name of the reviewers' group (shown in the capability).",
+        ),
+        Setting("autograph.server_url", "text", "", "Signing with Autograph.", offered=False),
+        Setting("autograph.hawk_id", "text", "", "Signing with Autograph.", offered=False),
+        Setting("autograph.hawk_secret", "text", "", "Signing with Autograph.", secret=True),
+        Setting("autograph.key_ids", "text", "remote-settings", "Signing with Autograph; means nothing with a local key."),
+        Setting("heartbeat_certificate_min_remaining_days", "text", "10", "Certificates; means nothing with a local key."),
+        Setting("heartbeat_certificate_max_remaining_days", "text", "30", "Certificates; means nothing with a local key."),
+        Setting(
+            "heartbeat_certificate_percentage_remaining_validity",
+            "text",
+            "5",
+            "Certificates; means nothing with a local key.",
+        ),
+    ),
+)
+"""S: ``kinto_signer``."""
+
+AUTHORITY = Table(
+    "authority.",
+    (
+        Setting(
+            "resources",
+            "text",
+            None,
+            "Which buckets or collections are guarded, one a line: `/buckets/BUCKET` or `/buckets/BUCKET/collections/ID`; "
+            "`bucket/collection` is understood too.",
+            scope="server",
+        ),
+        Setting(
+            "public_keys",
+            "list",
+            None,
+            "PEM files with the P-384 public keys, any one of which has to have signed what is stored; several are separated by "
+            "white space. May be set for one bucket or collection.",
+        ),
+        Setting(
+            "signer_principals",
+            "list",
+            "",
+            "The accounts of the signers, e.g. `account:signer`. The heartbeat names everybody else who may write a guarded "
+            "collection.",
+        ),
+        Setting(
+            "future_tolerance_seconds",
+            "seconds",
+            "86400",
+            "How far ahead of this machine's clock a signed timestamp may be.",
+            scope="server",
+        ),
+        Setting(
+            "lock_timeout_seconds",
+            "seconds",
+            "5",
+            "How long a publication waits for another one of the same collection before it is answered 409 with Retry-After.",
+            scope="server",
+        ),
+        Setting(
+            "max_changeset_bytes",
+            "bytes",
+            "268435456",
+            "The largest body of a posted changeset, decompressed; more is answered 413.",
+            scope="server",
+        ),
+    ),
+)
+"""A: ``kinto_signer.authority``."""
+
+CHANGES = Table(
+    "changes.",
+    (
+        Setting(
+            "resources",
+            "text",
+            None,
+            "Which buckets or collections are listed in `monitor/changes`, one a line. Default: what is signed or guarded here.",
+            scope="server",
+        ),
+    ),
+)
+"""The reading side: ``kinto_signer.changes``."""
+
+TABLES = (SIGNER, AUTHORITY, CHANGES)
+
+_READ_BY = {SIGNER.prefix: "kinto_signer", AUTHORITY.prefix: "kinto_signer.authority"}
+
+
+def lines_without_plugin(raw: Mapping[str, Any]) -> Iterator[str]:
+    """A warning for each line of a plugin that is not in ``kinto.includes``."""
+    included = raw.get("includes", raw.get("kinto.includes", ""))
+    listed = included.split() if isinstance(included, str) else list(included or ())
+    for prefix, plugin in _READ_BY.items():
+        for key in raw:
+            if key.removeprefix("kinto.").startswith(prefix) and plugin not in listed:
+                yield f"kinto.{key.removeprefix('kinto.')} means nothing: {plugin} is not in kinto.includes."
