@@ -13,7 +13,9 @@ from kinto_signer.core.canonical import (
     MAX_DEPTH,
     SIGNATURE_PREFIX,
     canonical_json,
+    canonical_parsed,
     digests,
+    digests_of_chunks,
     find_problem,
     format_hash,
     parse_hash,
@@ -233,3 +235,45 @@ def test_hashes_that_are_none(text):
 
 def test_a_hash_comes_back():
     assert parse_hash(format_hash(bytes(range(48)))) == bytes(range(48))
+
+
+# --- the faster way -----------------------------------------------------------------------------------------------------
+
+ODD = st.sampled_from(
+    [*INTEGERS, 10**18, 10**19, -(10**20), 2**64, -(2**63) - 1, *FLOATS, float("inf"), "\ud800", "\\ud800", "1.5", ":1e5"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats() | ODD,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def outcome(function, value):
+    try:
+        return function(value)
+    except UnsignableValue as error:
+        return (error.why, error.path)
+
+
+@given(st.dictionaries(st.text(max_size=4), JSON, max_size=5))
+@settings(max_examples=rounds(300, 20_000), deadline=None)
+def test_the_faster_way_writes_the_same(content):
+    record = {**content, "id": "one"}
+    assert outcome(canonical_parsed, record) == outcome(lambda value: canonical_json(value).encode(), record)
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH - 2, MAX_DEPTH, 5000])
+def test_the_faster_way_knows_the_same_depth(depth):
+    value: list = []
+    for _ in range(depth):
+        value = [value]
+    record = {"id": "one", "deep": value}
+    assert outcome(canonical_parsed, record) == outcome(lambda value: canonical_json(value).encode(), record)
+
+
+def test_digests_of_known_forms_are_those_of_the_records():
+    records = [{"id": f"r{number:05}", "last_modified": number, "text": "é"} for number in range(1500)]
+    chunks = [canonical_parsed(record) for record in records]
+    assert digests_of_chunks(chunks, 7) == digests(reversed(records), 7)
+    assert digests_of_chunks([], 7) == digests([], 7)

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from kinto_signer.core import signature
+from kinto_signer.core.canonical import Digests
 from kinto_signer.core.changeset import Changeset
 from kinto_signer.errors import (
     BadAnswerError,
@@ -78,21 +79,32 @@ def check(name: str, state: Changeset, trust: Trust) -> PublicKey:
     signature of a known mode verifies under one trusted key.
     Raises a VerificationError whose `reason` says which of them failed.
     """
-    _check_name(name, state.metadata)
-    found = signature.entries(state.metadata)
-    if not found:
-        raise UnsignedError(f"{name}: no signature. Nothing was accepted; ask the publisher to sign the collection.")
+    _refuse_unsigned(name, state.metadata)
     try:
         content = state.digests()
     except UnsignableValue as error:
         raise BadAnswerError(f"{name}: {error.message}. Nothing was accepted.") from error
-    published = state.metadata.get("hash")
+    return check_content(name, state.metadata, content, trust, timestamp=state.timestamp)
+
+
+def check_content(name: str, metadata: Mapping[str, Any], content: Digests, trust: Trust, *, timestamp: int) -> PublicKey:
+    """The same for a state whose digests are known: nothing of the records is looked at. timestamp: for the message."""
+    found = _refuse_unsigned(name, metadata)
+    published = metadata.get("hash")
     if published is not None and published != content.hash:
         raise HashMismatchError(
-            f"{name}: the content at {state.timestamp} hashes to {content.hash}, but {str(published)[:80]} was published. "
+            f"{name}: the content at {timestamp} hashes to {content.hash}, but {str(published)[:80]} was published. "
             "Nothing was accepted; it was altered or mixed up on the way."
         )
     return check_signed(name, found, content.signed, trust)
+
+
+def _refuse_unsigned(name: str, metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    _check_name(name, metadata)
+    found = signature.entries(metadata)
+    if not found:
+        raise UnsignedError(f"{name}: no signature. Nothing was accepted; ask the publisher to sign the collection.")
+    return found
 
 
 def check_signed(name: str, found: Iterable[Mapping[str, Any]], digest: bytes, trust: Trust) -> PublicKey:
