@@ -253,7 +253,7 @@ def _has_number(value: Any, largest: int | None) -> bool:
             stack.extend(item.values())
         elif kind is list:
             stack.extend(item)
-        elif kind is float or (kind is int and largest is not None and not -largest <= item <= largest):
+        elif isinstance(item, float) or (kind is int and largest is not None and not -largest <= item <= largest):
             return True
     return False
 

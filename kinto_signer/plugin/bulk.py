@@ -1,0 +1,169 @@
+"""Many records at once, with exactly the timestamps they came with, on Kinto's own tables.
+
+Kinto's interface writes one record at a time, and moves a timestamp that is the collection's newest. What is written here is
+what Kinto would have written to an empty collection in the order of the timestamps; `tests/test_bulk.py` compares the rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import sqlalchemy
+from kinto.core.decorators import synchronized
+
+from kinto_signer.core.canonical import Record
+from kinto_signer.core.changeset import is_tombstone
+
+MANY = 1000
+"""From here on, joins are not done row by row: fresh rows have no statistics that would tell PostgreSQL so."""
+
+_STAGE = """
+CREATE TEMPORARY TABLE kinto_signer_stage (
+    id text COLLATE "C" PRIMARY KEY, epoch bigint, data jsonb, deleted boolean,
+    at timestamp UNIQUE GENERATED ALWAYS AS (from_epoch(epoch)) STORED
+) ON COMMIT DROP
+"""
+_COPY = "COPY kinto_signer_stage (id, epoch, data, deleted) FROM STDIN"
+
+_NEWEST = """
+SELECT as_epoch(MAX(last_modified)) FROM (
+    SELECT MAX(last_modified) AS last_modified FROM objects WHERE parent_id = :uri AND resource_name = 'record'
+    UNION ALL
+    SELECT last_modified FROM timestamps WHERE parent_id = :uri AND resource_name = 'record'
+) known
+"""
+
+_REMOVE_OTHERS = """
+DELETE FROM objects o
+ WHERE o.parent_id = :uri AND o.resource_name = 'record' AND NOT o.deleted
+   AND NOT EXISTS (SELECT 1 FROM kinto_signer_stage s WHERE s.id = o.id)
+"""
+
+_DROP_SAME = """
+DELETE FROM kinto_signer_stage s USING objects o
+ WHERE o.parent_id = :uri AND o.resource_name = 'record' AND o.id = s.id
+   AND o.last_modified = s.at AND o.deleted = s.deleted AND o.data = s.data
+"""
+
+# A row that keeps the timestamp which another one is to have would be in its way: aside with it, a thousand years.
+_STEP_ASIDE = """
+UPDATE objects o
+   SET last_modified = o.last_modified - interval '1000 years'
+  FROM kinto_signer_stage s
+ WHERE o.parent_id = :uri AND o.resource_name = 'record' AND o.id = s.id
+   AND EXISTS (SELECT 1 FROM kinto_signer_stage t WHERE t.at = o.last_modified)
+"""
+
+_UPSERT = """
+INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted)
+SELECT id, :uri, 'record', data, at, deleted FROM kinto_signer_stage ORDER BY at
+    ON CONFLICT (id, parent_id, resource_name)
+    DO UPDATE SET data = EXCLUDED.data, deleted = EXCLUDED.deleted, last_modified = EXCLUDED.last_modified
+"""
+
+# Kinto's trigger moves the timestamp of a row that is written with the newest one; it does not look at this kind of update.
+_COUNT_BUMPED = """
+SELECT count(*) FROM objects o, kinto_signer_stage s
+ WHERE o.parent_id = :uri AND o.resource_name = 'record' AND o.id = s.id AND o.last_modified <> s.at
+"""
+_BUMPED_ASIDE = """
+UPDATE objects o SET last_modified = o.last_modified - interval '1000 years'
+  FROM kinto_signer_stage s
+ WHERE o.parent_id = :uri AND o.resource_name = 'record' AND o.id = s.id AND o.last_modified <> s.at
+"""
+_AS_SENT = """
+UPDATE objects o SET last_modified = s.at
+  FROM kinto_signer_stage s
+ WHERE o.parent_id = :uri AND o.resource_name = 'record' AND o.id = s.id AND o.last_modified <> s.at
+"""
+
+# The clock of a list that was read while it was empty must not be ahead of what is signed.
+_CLOCK = """
+INSERT INTO timestamps (parent_id, resource_name, last_modified) VALUES (:uri, 'record', from_epoch(:at))
+    ON CONFLICT (parent_id, resource_name) DO UPDATE SET last_modified = LEAST(timestamps.last_modified, EXCLUDED.last_modified)
+"""
+
+
+def apply_in_bulk(storage: Any, uri: str, changes: Sequence[Record], *, complete: bool, timestamp: int) -> None:
+    """Write records and tombstones below the collection's `uri`, in the current transaction.
+
+    complete: live records that are not among the changes are removed without a trace; nobody ever verified them.
+    timestamp: the signed one; the list's own clock is not left ahead of it.
+    Ids, and timestamps, have to differ: Kinto's tables hold each once. The caller keeps other writers out.
+    """
+    ordered = sorted(changes, key=lambda change: change["last_modified"])
+    if hasattr(storage, "client"):
+        _apply_on_postgresql(storage, uri, ordered, complete, timestamp)
+    else:
+        _apply_in_memory(storage, uri, ordered, complete, timestamp)
+
+
+def _apply_on_postgresql(storage: Any, uri: str, changes: Sequence[Record], complete: bool, timestamp: int) -> None:
+    with storage.client.connect() as session:
+
+        def run(statement: str) -> Any:
+            return session.execute(sqlalchemy.text(statement), {"uri": uri, "at": timestamp})
+
+        newest = run(_NEWEST).scalar() or 0
+        run("DROP TABLE IF EXISTS pg_temp.kinto_signer_stage")  # a second publication in one transaction
+        run(_STAGE)
+        with session.connection().connection.cursor() as cursor:
+            cursor.copy_expert(_COPY, _Lines(changes))
+        if len(changes) >= MANY:
+            run("SET LOCAL enable_nestloop = off")
+        if complete:
+            run(_REMOVE_OTHERS)
+        in_order = not changes or changes[0]["last_modified"] > newest
+        if not in_order:
+            run(_DROP_SAME)
+            run(_STEP_ASIDE)
+        run(_UPSERT)
+        if not in_order and run(_COUNT_BUMPED).scalar():
+            run(_BUMPED_ASIDE)
+            run(_AS_SENT)
+        run(_CLOCK)
+        run("SET LOCAL enable_nestloop = on")
+
+
+@synchronized
+def _apply_in_memory(storage: Any, uri: str, changes: Sequence[Record], complete: bool, timestamp: int) -> None:
+    live = {} if complete else dict(storage._store[uri]["record"])
+    dead = dict(storage._cemetery[uri]["record"])
+    for change in changes:
+        copied = json.loads(json.dumps(change))
+        here, elsewhere = (dead, live) if is_tombstone(change) else (live, dead)
+        here[change["id"]] = copied
+        elsewhere.pop(change["id"], None)
+    storage._store[uri]["record"] = live
+    storage._cemetery[uri]["record"] = dead
+    storage._timestamps[uri]["record"] = timestamp
+
+
+class _Lines:
+    """The changes as a file in PostgreSQL's COPY format, made while it is read."""
+
+    def __init__(self, changes: Iterable[Record]) -> None:
+        self._lines = self._written(changes)
+        self._rest = ""
+
+    def read(self, size: int = -1) -> str:
+        parts, length = [self._rest], len(self._rest)
+        for line in self._lines:
+            parts.append(line)
+            length += len(line)
+            if 0 <= size <= length:
+                break
+        text = "".join(parts)
+        cut = len(text) if size < 0 else size
+        self._rest = text[cut:]
+        return text[:cut]
+
+    @staticmethod
+    def _written(changes: Iterable[Record]) -> Iterator[str]:
+        for change in changes:
+            dead = is_tombstone(change)
+            stored = {"deleted": True} if dead else {k: v for k, v in change.items() if k not in ("id", "last_modified")}
+            data = json.dumps(stored, separators=(",", ":"), ensure_ascii=False).replace("\\", "\\\\")
+            yield f"{change['id']}\t{change['last_modified']}\t{data}\t{'t' if dead else 'f'}\n"

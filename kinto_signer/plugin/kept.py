@@ -1,0 +1,109 @@
+"""The canonical forms of a collection's records, kept in the process from one publication to the next.
+
+A form is used again only for the very version of the row that it was made from: PostgreSQL gives each version a transaction
+(`xmin`) and a place (`ctid`), also where somebody writes behind Kinto's back. So what comes out is what is stored now, and a
+process that keeps nothing computes the same.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy
+
+from kinto_signer.core.canonical import canonical_parsed
+
+OVERHEAD_BYTES = 250
+"""What Python needs around each kept form."""
+
+MAX_KEPT_BYTES = 256 * 2**20
+FEW = 1000
+
+_VERSIONS = """
+SELECT id, xmin::text || ctid::text FROM objects WHERE parent_id = :uri AND resource_name = 'record' AND NOT deleted
+"""
+_ROWS = """
+SELECT id, xmin::text || ctid::text, (EXTRACT(EPOCH FROM last_modified) * 1000)::bigint, data::text
+  FROM objects WHERE parent_id = :uri AND resource_name = 'record' AND NOT deleted
+"""
+
+
+@dataclass(frozen=True)
+class Forms:
+    """The canonical form of each live record of a collection, and the version of the row that it was made from, by id."""
+
+    chunks: dict[str, bytes] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def without(self, ids: Collection[str]) -> Forms:
+        return Forms(
+            {key: chunk for key, chunk in self.chunks.items() if key not in ids},
+            {key: version for key, version in self.versions.items() if key not in ids},
+        )
+
+
+class KeptForms:
+    """What this process knows of each collection. One object serves all threads; what it hands out is never changed."""
+
+    def __init__(self, max_bytes: int = MAX_KEPT_BYTES) -> None:
+        self.max_bytes = max_bytes
+        self._kept: OrderedDict[str, tuple[Forms, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, storage: Any, uri: str) -> Forms:
+        """The forms of the live records below `uri` as they are in the current transaction. Raises UnsignableValue."""
+        if not hasattr(storage, "client"):
+            return Forms({record["id"]: canonical_parsed(record) for record in storage.list_all("record", uri)})
+        with self._lock:
+            kept = self._kept.get(uri, (Forms(), 0))[0]
+        with storage.client.connect(readonly=True) as session:
+            stored = dict(session.execute(sqlalchemy.text(_VERSIONS), {"uri": uri}).fetchall())
+            if stored == kept.versions:
+                return kept
+            same = dict(stored.items() & kept.versions.items())
+            found = Forms({key: kept.chunks[key] for key in same}, same)
+            self._fetch(session, uri, stored.keys() - same.keys(), found)
+        self._keep(uri, found)
+        return found
+
+    def reread(self, storage: Any, uri: str, forms: Forms, changed: Collection[str]) -> Forms:
+        """`forms` with the rows `changed` as they are stored now: after a write, without looking at all the others again."""
+        if not hasattr(storage, "client"):
+            return self.read(storage, uri)
+        found = forms.without(changed)
+        with storage.client.connect(readonly=True) as session:
+            self._fetch(session, uri, changed, found)
+        self._keep(uri, found)
+        return found
+
+    def forget(self) -> None:
+        """Drop everything: the next use computes it again."""
+        with self._lock:
+            self._kept.clear()
+
+    def _fetch(self, session: Any, uri: str, wanted: Collection[str], found: Forms) -> None:
+        """Add the live rows among `wanted` to `found`."""
+        statement, parameters = _ROWS, {"uri": uri}
+        if len(wanted) <= FEW:
+            statement, parameters = f"{_ROWS} AND id = ANY(:ids)", {"uri": uri, "ids": list(wanted)}  # type: ignore[dict-item]
+        rows = session.execute(sqlalchemy.text(statement), parameters)
+        while some := rows.fetchmany(5000):
+            for record_id, version, last_modified, text in some:
+                if record_id in wanted:
+                    record = {**json.loads(text), "id": record_id, "last_modified": last_modified}
+                    found.chunks[record_id] = canonical_parsed(record)
+                    found.versions[record_id] = version
+
+    def _keep(self, uri: str, forms: Forms) -> None:
+        size = sum(map(len, forms.chunks.values())) + OVERHEAD_BYTES * len(forms.chunks)
+        with self._lock:
+            self._kept.pop(uri, None)
+            if size <= self.max_bytes:
+                self._kept[uri] = (forms, size)
+            while sum(kept_size for _, kept_size in self._kept.values()) > self.max_bytes:
+                self._kept.popitem(last=False)
