@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from kinto_signer.plugin.settings import Setting, Table
-from kinto_signer.plugin.tables import AUTHORITY, CHANGES, SIGNER, TABLES
+from kinto_signer.plugin.tables import AUTHORITY, CHANGES, RECORD_CACHE, SIGNER, TABLES
 
 HEAD = """.. Written by `make docs` from the tables in kinto_signer/plugin/tables.py; not edited by hand.
 
@@ -23,6 +23,7 @@ PARTS = {
     SIGNER: "S, the signer (``kinto_signer``)",
     AUTHORITY: "A, the authority (``kinto_signer.authority``)",
     CHANGES: "What readers are offered (``kinto_signer.changes``, part of the other two)",
+    RECORD_CACHE: "Caches (beside Kinto's own names)",
 }
 
 NOT_OFFERED = """

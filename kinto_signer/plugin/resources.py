@@ -12,6 +12,7 @@ ID = r"[a-zA-Z0-9][a-zA-Z0-9_-]*"
 _URI = re.compile(rf"/buckets/(?P<bucket>{ID})(/collections/(?P<collection>{ID}))?$")
 _SHORT = re.compile(rf"(?P<bucket>{ID})(/(?P<collection>{ID}))?$")
 SETTING = "kinto.signer.resources"
+_NO_PLACE = "neither `/buckets/ID`, `/buckets/ID/collections/ID` nor `bucket/collection`"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class Place:
     def name(self) -> str:
         """``bucket/collection``, as repositories name collections."""
         return f"{self.bucket}/{self.collection}"
+
+    @property
+    def uri(self) -> str:
+        return f"/buckets/{self.bucket}" + (f"/collections/{self.collection}" if self.collection else "")
 
     def covers(self, bucket: str, collection: str) -> bool:
         return self.bucket == bucket and self.collection in (None, collection)
@@ -83,6 +88,20 @@ def parse_resources(text: str | None) -> Resources:
     return Resources(tuple(configured))
 
 
+def parse_places(setting: str, text: str | None) -> tuple[Place, ...]:
+    """Parse a list of buckets and collections, separated by white space; `setting` is named in errors.
+
+    Raises ConfigurationError that quotes what is at fault.
+    """
+    places = []
+    for written in (text or "").split():
+        match = _URI.match(written) or _SHORT.match(written)
+        if match is None:
+            raise ConfigurationError(f"{setting} = {written}: {_NO_PLACE}.")
+        places.append(Place(match["bucket"], match["collection"]))
+    return tuple(dict.fromkeys(places))
+
+
 def _parse_line(line: str) -> Resource:
     parts = [part.strip() for part in re.split(r"->|;", line)]
     if len(parts) not in (2, 3):
@@ -98,7 +117,7 @@ def _parse_line(line: str) -> Resource:
 def _parse_place(text: str, line: str) -> Place:
     match = _URI.match(text) or _SHORT.match(text)
     if match is None:
-        raise _error(line, f"`{text}` is neither `/buckets/ID`, `/buckets/ID/collections/ID` nor `bucket/collection`")
+        raise _error(line, f"`{text}` is {_NO_PLACE}")
     return Place(match["bucket"], match["collection"])
 
 
@@ -108,21 +127,17 @@ def _refuse_twice(configured: Sequence[Resource], lines: Sequence[str]) -> None:
     for resource, line in zip(configured, lines, strict=True):
         for place in resource.places:
             if place in seen:
-                raise _error(line, f"`{_written(place)}` stands already in `{seen[place]}`")
+                raise _error(line, f"`{place.uri}` stands already in `{seen[place]}`")
             for other in seen:
                 both_sources = place == resource.source and _is_source(other, configured)
                 overlap = other.bucket == place.bucket and None in (other.collection, place.collection)
                 if overlap and not both_sources:
-                    raise _error(line, f"`{_written(place)}` overlaps with `{seen[other]}`")
+                    raise _error(line, f"`{place.uri}` overlaps with `{seen[other]}`")
         seen.update(dict.fromkeys(resource.places, line))
 
 
 def _is_source(place: Place, configured: Sequence[Resource]) -> bool:
     return any(resource.source == place for resource in configured)
-
-
-def _written(place: Place) -> str:
-    return f"/buckets/{place.bucket}" + (f"/collections/{place.collection}" if place.collection else "")
 
 
 def _error(line: str, why: str) -> ConfigurationError:

@@ -7,7 +7,6 @@ copying the dictionaries around them is enough (about 0.1 ms for 10,000 records)
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,23 +15,25 @@ from kinto.core.permission.memory import Permission
 from kinto.core.storage.memory import Storage
 from pyramid.tweens import INGRESS
 
+from kinto_signer.plugin import exclusive
+
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def includeme(config: Any) -> None:
     """Add the tween where the storage is in memory."""
+    config.include(exclusive)
     if isinstance(config.registry.storage, Storage):
         config.add_tween("kinto_signer.plugin.rollback.tween_factory", over="pyramid_tm.tm_tween_factory", under=INGRESS)
 
 
 def tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
     """Wrap `handler`, transaction included, so that a request that fails changes nothing."""
-    one_writer = threading.Lock()
 
     def tween(request: Any) -> Any:
         if request.method in SAFE_METHODS:
             return handler(request)
-        with one_writer:
+        with exclusive.exclusive(registry):
             put_back = _remember(registry)
             try:
                 response = handler(request)

@@ -24,7 +24,7 @@ class Setting:
     """One row of the table.
 
     type: how the value is written (``text``, ``boolean``, ``seconds``, ``list``, ``file``, ``url``,
-    ``bytes``). scope: ``server``, or
+    ``bytes``, ``integer``, ``lifetime``: whole seconds, 0 included). scope: ``server``, or
     ``collection`` where it may be set per bucket and collection. offered: False for names of the peers that this release
     knows but does not act on; switching one of them on is refused, since ignoring it in silence would be worse.
     """
@@ -97,6 +97,18 @@ def _bytes(text: str) -> int:
     return int(text)
 
 
+def _integer(text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,9}", text.strip()):
+        raise ValueError("not a whole number.")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text.strip()):
+        raise ValueError("not a number of seconds.")
+    return int(text)
+
+
 def _url(text: str) -> str:
     url = text.strip().rstrip("/")
     if not re.match(r"https?://[^/\s@?#]+(/[^\s?#]*)?$", url):
@@ -124,6 +136,8 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "auth": _auth,
     "file": str.strip,
     "bytes": _bytes,
+    "integer": _integer,
+    "lifetime": _count,
 }
 
 

@@ -137,14 +137,74 @@ CHANGES = Table(
             "resources",
             "text",
             None,
-            "Which buckets or collections are listed in `monitor/changes`, one a line. Default: what is signed or guarded here.",
+            "Which buckets or collections are listed in `monitor/changes`, separated by white space: `/buckets/BUCKET` or "
+            "`/buckets/BUCKET/collections/ID`. Default: what is signed or guarded here.",
+            scope="server",
+        ),
+        Setting(
+            "excluded_collections",
+            "text",
+            "",
+            "Collections of those buckets that are not listed.",
+            scope="server",
+        ),
+        Setting(
+            "http_host",
+            "text",
+            "",
+            "The `host` of the entries. Default: `kinto.http_host`, else the host that the client asked.",
+            scope="server",
+        ),
+        Setting(
+            "since_max_age_days",
+            "integer",
+            "21",
+            "A client of `monitor/changes` whose `_since` is older is sent to the whole list (307). Negative: it never is.",
+            scope="server",
+        ),
+        Setting(
+            "since_max_age_redirect_ttl_seconds",
+            "integer",
+            "86400",
+            "How long caches may keep that answer. Negative: nothing is said of it.",
             scope="server",
         ),
     ),
 )
 """The reading side: ``kinto_signer.changes``."""
 
-TABLES = (SIGNER, AUTHORITY, CHANGES)
+RECORD_CACHE = Table(
+    "",
+    (
+        Setting(
+            "record_cache_expires_seconds",
+            "lifetime",
+            None,
+            "How long caches may keep changesets and `monitor/changes` (and, in Kinto itself, lists of records), in seconds. "
+            "May be set for one bucket or collection: `kinto.BUCKET.record_cache_expires_seconds`, "
+            "`kinto.BUCKET.COLLECTION.record_cache_expires_seconds`; the monitor is `kinto.monitor.changes.…`. Not set: they "
+            "keep nothing.",
+            scope="collection, bucket or server",
+        ),
+        Setting(
+            "BUCKET.COLLECTION.record_cache_minimum_expires_seconds",
+            "lifetime",
+            None,
+            "The same for requests with `_expected=0` or `_expected=9999…`.",
+            scope="one collection only",
+        ),
+        Setting(
+            "BUCKET.COLLECTION.record_cache_maximum_expires_seconds",
+            "lifetime",
+            None,
+            "The same for requests with any other `_expected`.",
+            scope="one collection only",
+        ),
+    ),
+)
+"""How long caches may keep what is served: Kinto's own setting, and the two that the peers add to it."""
+
+TABLES = (SIGNER, AUTHORITY, CHANGES, RECORD_CACHE)
 
 _READ_BY = {SIGNER.prefix: "kinto_signer", AUTHORITY.prefix: "kinto_signer.authority"}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyramid.exceptions import ConfigurationError as PyramidConfigurationError
 
-from kinto_signer import __version__
+from kinto_signer import __version__, changes
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.plugin import answers, rollback
 from kinto_signer.server import bootstrap, capability, heartbeat, listeners, values
@@ -37,6 +37,8 @@ def includeme(config: Any) -> None:
     config.include(values)
     config.include(listeners)
     config.include(bootstrap)
+    if signing.served or changes.configured(config.get_settings()):
+        changes.include_for(config, signing.served)
     config.registry.heartbeats["signer"] = heartbeat.Heartbeat(signing)
     config.add_api_capability(
         "signer",

@@ -10,7 +10,7 @@ from typing import Any
 
 from kinto_signer.core.trust import Trust
 from kinto_signer.errors import ConfigurationError
-from kinto_signer.plugin.resources import Resource, Resources, parse_resources
+from kinto_signer.plugin.resources import Place, Resource, Resources, parse_resources
 from kinto_signer.plugin.settings import Settings
 from kinto_signer.plugin.tables import SIGNER, lines_without_plugin
 from kinto_signer.signers import BACKENDS, Given, Signer
@@ -101,6 +101,12 @@ class Signing:
             self.settings.get("authority.auth", bucket, collection),
             self.settings.get("authority.timeout_seconds", bucket, collection),
         )
+
+    @property
+    def served(self) -> tuple[Place, ...]:
+        """Where readers find what was signed or previewed and is published on no other server."""
+        here = [resource for resource in self.resources.configured if self.authority(resource) is None]
+        return tuple(place for resource in here for place in resource.places[1:])
 
     def allow_floats(self, resource: Resource) -> bool:
         return bool(self.settings.get("allow_floats", resource.source.bucket, resource.source.collection))

@@ -1,0 +1,126 @@
+"""``/buckets/monitor/collections/changes/records`` and ``…/changeset``: what changed where, in one small answer.
+
+There is no such collection: the entries are made from those that ``kinto.changes.resources`` names. Everybody may read them.
+
+An entry's ``last_modified`` is the greatest of the timestamps of the collection's records and of its attributes, because a
+refreshed signature changes the attributes alone, and a client behind a cache has to notice it. It may therefore be greater than
+the changeset's ``timestamp``. That is harmless: clients compare it with what they had before, and send it as ``_expected``, which
+only makes the address of the changeset a new one; what they verify and keep is the changeset's own timestamp.
+
+``_expected`` older than ``_since`` is a 204: the client knows more than what it was told of. ``_expected=0`` tells of nothing.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from kinto.core import Service
+from pyramid.httpexceptions import HTTPNoContent
+from pyramid.security import NO_PERMISSION_REQUIRED
+
+from kinto_signer.changes import caching, query
+from kinto_signer.changes.latest import latest_changes
+from kinto_signer.changes.query import Query
+from kinto_signer.plugin.exclusive import exclusive
+
+PATH = "/buckets/monitor/collections/changes"
+FIELDS = ("id", "bucket", "collection", "host", "last_modified")
+DAY_MS = 24 * 3600 * 1000
+
+Entry = dict[str, Any]
+
+monitor_records = Service(name="monitor-records", description="What changed where", path=f"{PATH}/records")
+monitor_changeset = Service(name="monitor-changeset", description="What changed where", path=f"{PATH}/changeset")
+
+
+@monitor_records.get(permission=NO_PERMISSION_REQUIRED, tags=["Changes"], operation_id="get_monitor_records")
+def get_records(request: Any) -> Any:
+    """An entry for each collection, newest first, as a list of records."""
+    asked = query.parse(request, expected_is_mandatory=False)
+    early = _early_answer(request, asked)
+    if early is not None:
+        return early
+    entries, timestamp = _entries(request)
+    if request.headers.get("If-None-Match") == f'"{timestamp}"':
+        entries = []  # a 304 would turn a batch into an error
+    entries = _chosen(request, asked, entries)
+    _set_headers(request, asked, timestamp)
+    request.response.headers["Total-Records"] = str(len(entries))
+    return {"data": entries[: asked.limit]}
+
+
+@monitor_changeset.get(permission=NO_PERMISSION_REQUIRED, tags=["Changes"], operation_id="get_monitor_changeset")
+def get_changeset(request: Any) -> Any:
+    """The same entries in the form of a changeset."""
+    asked = query.parse(request, expected_is_mandatory=True)
+    early = _early_answer(request, asked)
+    if early is not None:
+        return early
+    entries, timestamp = _entries(request)
+    _set_headers(request, asked, timestamp)
+    return {"metadata": {"bucket": "monitor"}, "timestamp": timestamp, "changes": _chosen(request, asked, entries)[: asked.limit]}
+
+
+def _early_answer(request: Any, asked: Query) -> Any:
+    """What is answered without a look at the collections; None where a look is needed."""
+    if asked.expected is not None:
+        if request.GET["_expected"] != asked.expected:
+            return query.redirect(request, _expected=asked.expected)
+        expected = query.timestamp(request, "_expected")
+        if expected and asked.since is not None and expected < asked.since:
+            return HTTPNoContent()
+    settings = request.registry.changes
+    if asked.since is not None and settings.since_max_age_days is not None:
+        oldest = int(time.time() * 1000) - settings.since_max_age_days * DAY_MS
+        if asked.since < oldest:
+            answer = query.redirect(request, _since=None)
+            if settings.redirect_ttl_seconds >= 0:
+                answer.cache_expires(seconds=settings.redirect_ttl_seconds)
+            return answer
+    return None
+
+
+def _entries(request: Any) -> tuple[list[Entry], int]:
+    """All entries, newest first, and the timestamp of the list."""
+    settings = request.registry.changes
+    host = settings.http_host or request.host
+    with exclusive(request.registry):
+        found = [one for one in latest_changes(request.registry.storage, settings.resources) if settings.lists(*one[:2])]
+    entries = [
+        {
+            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"//{host}/buckets/{bucket}/collections/{collection}")),
+            "bucket": bucket,
+            "collection": collection,
+            "host": host,
+            "last_modified": timestamp,
+        }
+        for bucket, collection, timestamp, deleted in found
+        if not deleted
+    ]
+    entries.sort(key=lambda entry: (-entry["last_modified"], entry["bucket"], entry["collection"]))
+    # Of deleted ones too: the timestamp of the list never goes back.
+    return entries, max((timestamp for _, _, timestamp, _ in found), default=0)
+
+
+def _chosen(request: Any, asked: Query, entries: Sequence[Entry]) -> list[Entry]:
+    """Those that were asked for, in the order that was asked for."""
+    chosen = [entry for entry in entries if entry["last_modified"] > (asked.since or 0)]
+    for field in ("id", "bucket", "collection", "host"):
+        if field in request.GET:
+            chosen = [entry for entry in chosen if entry[field] == request.GET[field]]
+    for written in reversed([part for part in request.GET.get("_sort", "").split(",") if part]):
+        field = written.lstrip("+-")
+        if field not in FIELDS:
+            raise query.invalid(request, "_sort", f"Unknown sort field '{field}'")
+        chosen.sort(key=lambda entry: entry[field], reverse=written.startswith("-"))
+    return chosen
+
+
+def _set_headers(request: Any, asked: Query, timestamp: int) -> None:
+    response = request.response
+    response.last_modified = timestamp / 1000
+    response.headers["ETag"] = f'"{timestamp}"'
+    caching.set_cache_headers(response, request.registry.settings, "monitor", "changes", asked.expected)
