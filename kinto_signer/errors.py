@@ -230,11 +230,34 @@ class ConflictError(KintoSignerError):
     reason = "conflict"
 
 
+class OutdatedBaseError(ConflictError):
+    """A publication that builds on another state than the one that is held: `timestamp` and `hash` say which one is."""
+
+    def __init__(self, message: str, *, timestamp: int, hash_: str | None) -> None:
+        super().__init__(message)
+        self.timestamp = timestamp
+        self.hash = hash_
+
+
 class GuardRefusedError(KintoSignerError):
-    """The server's rules do not allow this."""
+    """The server's rules do not allow this. `reason` says which one."""
 
     exit_code = 6
     reason = "refused"
+
+    def __init__(self, message: str, *, reason: str = "refused") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class StoredStateError(KintoSignerError):
+    """What an authority holds is not what it accepted: it was altered behind its back. Only a complete publication mends it."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class NewerFormatError(KintoSignerError):

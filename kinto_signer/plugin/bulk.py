@@ -37,7 +37,7 @@ SELECT as_epoch(MAX(last_modified)) FROM (
 
 _REMOVE_OTHERS = """
 DELETE FROM objects o
- WHERE o.parent_id = :uri AND o.resource_name = 'record' AND NOT o.deleted
+ WHERE o.parent_id = :uri AND o.resource_name = 'record' AND (NOT o.deleted OR o.last_modified > from_epoch(:at))
    AND NOT EXISTS (SELECT 1 FROM kinto_signer_stage s WHERE s.id = o.id)
 """
 
@@ -89,7 +89,7 @@ INSERT INTO timestamps (parent_id, resource_name, last_modified) VALUES (:uri, '
 def apply_in_bulk(storage: Any, uri: str, changes: Sequence[Record], *, complete: bool, timestamp: int) -> None:
     """Write records and tombstones below the collection's `uri`, in the current transaction.
 
-    complete: live records that are not among the changes are removed without a trace; nobody ever verified them.
+    complete: live records that are not among the changes, and tombstones after the signed timestamp, are removed without a trace.
     timestamp: the signed one; the list's own clock is not left ahead of it.
     Ids, and timestamps, have to differ: Kinto's tables hold each once. The caller keeps other writers out.
     """
@@ -130,7 +130,7 @@ def _apply_on_postgresql(storage: Any, uri: str, changes: Sequence[Record], comp
 @synchronized
 def _apply_in_memory(storage: Any, uri: str, changes: Sequence[Record], complete: bool, timestamp: int) -> None:
     live = {} if complete else dict(storage._store[uri]["record"])
-    dead = dict(storage._cemetery[uri]["record"])
+    dead = {key: grave for key, grave in storage._cemetery[uri]["record"].items() if grave["last_modified"] <= timestamp}
     for change in changes:
         copied = json.loads(json.dumps(change))
         here, elsewhere = (dead, live) if is_tombstone(change) else (live, dead)

@@ -1,0 +1,149 @@
+"""What is stored of a guarded collection, whether it verifies, and what was accepted for it last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy
+from kinto.core.storage.exceptions import BackendError, ObjectNotFoundError
+from kinto.core.storage.postgresql.client import PostgreSQLClient
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+from kinto_signer.core.acceptance import Accepted, attributes_digest, refuse_replay
+from kinto_signer.core.canonical import Digests, digests_of_chunks
+from kinto_signer.core.trust import Trust, check_content
+from kinto_signer.errors import BadAnswerError, ConflictError, GuardRefusedError, KintoSignerError, StoredStateError, UnsignableValue
+from kinto_signer.plugin.kept import Forms, KeptForms
+from kinto_signer.plugin.storage import StorageRepository, collection_uri
+
+RESOURCE = "kinto-signer"
+ID = "accepted"
+
+
+@dataclass(frozen=True)
+class Held:
+    """A guarded collection as it is stored.
+
+    attributes: the collection's own; None if there is no such collection. timestamp: the signed one, 0 if nothing is signed.
+    etag: of the list of records; 0 if there is no collection.
+    """
+
+    attributes: Mapping[str, Any] | None
+    timestamp: int
+    etag: int
+    accepted: Accepted | None
+
+
+class StoredStates:
+    """Guarded collections in a storage; each method works in the current transaction."""
+
+    def __init__(self, storage: Any, kept: KeptForms) -> None:
+        self.storage = storage
+        self.repository = StorageRepository(storage)
+        self.kept = kept
+
+    def lock(self, name: str, timeout_s: float) -> None:
+        """Keep other writers of the collection out until the transaction ends; before anything of it is read.
+
+        Raises ConflictError if somebody else keeps it longer than `timeout_s`. On memory the process's lock does this.
+        """
+        if not self.repository.atomic:
+            return
+        try:
+            with self.storage.client.connect() as session, session.begin_nested():
+                session.execute(sqlalchemy.text(f"SET LOCAL lock_timeout = {int(timeout_s * 1000)}"))
+                session.execute(
+                    sqlalchemy.text("SELECT pg_advisory_xact_lock(hashtextextended(:uri, 0))"), {"uri": collection_uri(name)}
+                )
+                session.execute(sqlalchemy.text("SET LOCAL lock_timeout = 0"))
+        except BackendError as error:
+            if "lock timeout" not in str(error.original).lower():
+                raise
+            raise ConflictError(
+                f"{name}: another publication did not end within {timeout_s:g} s. Nothing was stored; try again."
+            ) from error
+
+    def held(self, name: str) -> Held:
+        attributes = self.repository.attributes(name)
+        if attributes is None:
+            return Held(None, 0, 0, self.accepted(name))
+        return Held(attributes, self.repository.timestamp(name), self.repository.etag(name), self.accepted(name))
+
+    def accepted(self, name: str) -> Accepted | None:
+        try:
+            found = self.storage.get(RESOURCE, _parent(name), ID)
+        except ObjectNotFoundError:
+            return None
+        return Accepted(found["timestamp"], found["hash"], found["attributes"], found["etag"])
+
+    def accept(self, name: str, accepted: Accepted) -> None:
+        """Remember it, also for the time after the collection was deleted."""
+        self.storage.update(RESOURCE, _parent(name), ID, accepted.as_json())
+
+    def forms(self, name: str) -> Forms:
+        """The canonical forms of the records. Raises BadAnswerError for what has none."""
+        try:
+            return self.kept.read(self.storage, collection_uri(name))
+        except UnsignableValue as error:
+            raise BadAnswerError(f"{name}: {error.message}") from error
+
+    def verify(self, name: str, held: Held, trust: Trust) -> Accepted:
+        """Verify what is stored against the keys and against what was accepted last; returns what may be accepted of it.
+
+        Raises a VerificationError or a GuardRefusedError that says which check failed.
+        """
+        attributes = held.attributes
+        if attributes is None:
+            raise GuardRefusedError(f"{name}: the collection is not there any more.", reason="rollback")
+        shown = {**attributes, "bucket": name.partition("/")[0]}
+        content = digest_of(self.forms(name), held.timestamp)
+        check_content(name, shown, content, trust, timestamp=held.timestamp)
+        digest = attributes_digest(attributes)
+        refuse_replay(name, held.timestamp, content.hash, digest, held.accepted)
+        carried = held.accepted is None or held.etag == (held.accepted.etag if _same(held) else held.timestamp)
+        if not carried:
+            raise GuardRefusedError(
+                f"{name}: the list of records has the timestamp {held.etag}, and {held.timestamp} was signed: something was "
+                "written there besides.",
+                reason="refused",
+            )
+        return Accepted(held.timestamp, content.hash, digest, held.etag)
+
+    def names(self, buckets: Iterable[str]) -> list[str]:
+        """The collections of the buckets, as ``bucket/collection``."""
+        return [f"{bucket}/{found['id']}" for bucket in buckets for found in self._collections(bucket)]
+
+    def _collections(self, bucket: str) -> list[Any]:
+        return list(self.repository.objects("collection", f"/buckets/{bucket}"))
+
+
+def _same(held: Held) -> bool:
+    return held.accepted is not None and held.accepted.timestamp == held.timestamp
+
+
+def digest_of(forms: Forms, timestamp: int) -> Digests:
+    return digests_of_chunks((forms.chunks[record_id] for record_id in sorted(forms.chunks)), timestamp)
+
+
+def committed(storage: Any) -> Any:
+    """The same storage, seen by somebody outside the current transaction; itself on memory."""
+    if not hasattr(storage, "client"):
+        return storage
+    sessions = scoped_session(sessionmaker(bind=storage.client.session_factory.get_bind()))
+    client = PostgreSQLClient(sessions, commit_manually=True, invalidate=lambda session: None)
+    return type(storage)(client=client, max_fetch_size=storage._max_fetch_size)
+
+
+def as_stored_state_error(name: str, error: KintoSignerError) -> StoredStateError:
+    """What is wrong with what is stored, for whoever wanted to write."""
+    return StoredStateError(
+        f"{name}: what is stored here is not what was accepted: {error.message} It was altered behind this server's back. Nothing "
+        "was stored. `kinto-signer push` on the signer publishes the signed state again.",
+        reason=error.reason,
+    )
+
+
+def _parent(name: str) -> str:
+    return f"/{RESOURCE}{collection_uri(name)}"
