@@ -265,3 +265,22 @@ class NewerFormatError(KintoSignerError):
 
     exit_code = 7
     reason = "newer-format"
+
+
+class AheadError(ConflictError):
+    """An authority holds what this signer signed and no longer has: publishing over it would lose it."""
+
+
+def with_reason(message: str, reason: str) -> KintoSignerError:
+    """An error of the kind whose `reason` another server gave, so that the exit code says what failed behind it.
+
+    An unknown reason is one to try later.
+    """
+    kinds: dict[str, type[KintoSignerError]] = {CredentialsError.reason: CredentialsError}
+    for kind in list(globals().values()):
+        if isinstance(kind, type) and issubclass(kind, KintoSignerError):
+            kinds.setdefault(kind.reason, kind)
+    found = KintoSignerError(message)
+    found.reason = reason
+    found.exit_code = kinds.get(reason, UnreachableError).exit_code
+    return found

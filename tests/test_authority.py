@@ -168,6 +168,7 @@ def test_a_state_that_another_key_signed(key_pair, authority, database, foreign_
 
 def test_the_control_without_the_check_it_is_overwritten(key_pair, authority, database, foreign_state, monkeypatch):
     monkeypatch.setattr("kinto_signer.server.authority.Authority._is_sound", lambda self, state, ours: False)
+    monkeypatch.setattr("kinto_signer.server.authorities.is_ahead", lambda *_: False)
     app = signer_app(key_pair, database=database, authority=authority.url, collection=False)
     create_with_record(app)
     assert [record["id"] for record in authority.client().get_records(**NAME)] == ["ours"]

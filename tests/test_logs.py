@@ -79,7 +79,7 @@ def test_an_authority_that_is_ahead_is_a_warning(app, caplog, key_pair, create_d
 
 
 def test_what_is_hidden_shows_nowhere(app, caplog, key_pair):
-    settings = app.app.registry.signing.authority(app.app.registry.signing.resources.configured[0])
+    (settings,) = app.app.registry.signing.authorities(app.app.registry.signing.resources.configured[0])
     assert isinstance(settings, AuthoritySettings)
     assert PASSWORD in settings.auth
     assert PASSWORD not in repr(settings)

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from kinto_signer.plugin.settings import Setting, Table
@@ -45,6 +46,7 @@ def page() -> str:
 
 
 def part(table: Table, title: str) -> str:
+    table = replace(table, rows=(*table.rows, *(row for family in table.families for row in family.rows(["LABEL"]))))
     return "\n".join(["", title, "-" * len(title), *(entry(table, row) for row in table.rows if row.offered)])
 
 

@@ -11,7 +11,6 @@ import kinto_http
 import requests
 from kinto_http.exceptions import KintoException
 
-from kinto_signer import errors
 from kinto_signer.core.workflow import TRACKING_FIELDS
 from kinto_signer.errors import (
     ConfigurationError,
@@ -21,6 +20,7 @@ from kinto_signer.errors import (
     KintoSignerError,
     NotFoundError,
     UnreachableError,
+    with_reason,
 )
 from kinto_signer.transport.credentials import read_credentials
 from kinto_signer.transport.session import check_server_url
@@ -146,7 +146,7 @@ def _refusal(server: str, error: KintoException) -> KintoSignerError:
     details = body.get("details")
     reason = details.get("reason") if isinstance(details, dict) else None
     if status == 503 and isinstance(reason, str):
-        return _with_reason(said, reason)
+        return with_reason(said, reason)
     if status == 401 or (status == 403 and reason is None):
         return CredentialsError(said)
     if status == 404:
@@ -154,15 +154,3 @@ def _refusal(server: str, error: KintoException) -> KintoSignerError:
     if status in (409, 412):
         return ConflictError(said)
     return GuardRefusedError(said) if status < 500 else UnreachableError(said)
-
-
-def _with_reason(said: str, reason: str) -> KintoSignerError:
-    """An error of the kind whose `reason` the signer gave, so that the exit code says what failed behind it."""
-    kinds = {"refused": CredentialsError}
-    for kind in vars(errors).values():
-        if isinstance(kind, type) and issubclass(kind, KintoSignerError):
-            kinds.setdefault(kind.reason, kind)  # type: ignore[arg-type]
-    found = KintoSignerError(said)
-    found.reason = reason
-    found.exit_code = kinds.get(reason, UnreachableError).exit_code
-    return found

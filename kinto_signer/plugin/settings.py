@@ -9,14 +9,16 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.signers import Given
+
+LABEL = "[a-z][a-z0-9-]{0,31}"
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,59 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Family:
+    """Rows that exist once for each label in a list setting: ``authority.eu.url`` where ``authorities`` names ``eu``.
+
+    list_name: that setting. name: what the rows begin with, without a dot. members: the rows, each named by its last part.
+    """
+
+    list_name: str
+    name: str
+    members: tuple[Setting, ...]
+
+    def rows(self, labels: Iterable[str]) -> tuple[Setting, ...]:
+        return tuple(replace(row, name=f"{self.name}.{label}.{row.name}") for label in labels for row in self.members)
+
+    def label_in(self, key: str) -> str | None:
+        """The label in a key that looks like one of the family's; None for any other key."""
+        members = "|".join(re.escape(row.name) for row in self.members)
+        match = re.search(rf"(?:^|\.){re.escape(self.name)}\.({LABEL})\.(?:{members})$", key)
+        return match[1] if match else None
+
+
+@dataclass(frozen=True)
 class Table:
-    """The settings of one plugin. prefix: ``signer.`` for ``kinto.signer.*``."""
+    """The settings of one plugin. prefix: ``signer.`` for ``kinto.signer.*``. families: further rows, by label."""
 
     prefix: str
     rows: tuple[Setting, ...]
+    families: tuple[Family, ...] = ()
+
+    def with_labels(self, raw: Mapping[str, Any], environ: Mapping[str, str]) -> Table:
+        """This table with the rows of every label that some line names, for any bucket or collection.
+
+        Raises ConfigurationError for a label that cannot stand in the name of a setting, or that stands there twice.
+        """
+        found: list[Setting] = []
+        for family in self.families:
+            own, labels = self.prefix + family.list_name, list[str]()
+            values = {key: _as_text(value) for key, value in _keys(raw, self.prefix)}
+            for key in dict.fromkeys([*values, own]):
+                if key == own or key.endswith(f".{family.list_name}"):
+                    labels += family_labels(environ.get("KINTO_" + _as_variable(key), values.get(key, "")), key)
+            found += family.rows(dict.fromkeys(labels))
+        return replace(self, rows=(*self.rows, *found))
+
+    def unknown(self, key: str) -> str:
+        """A warning about a key that is no setting."""
+        rest = key.removeprefix(self.prefix)
+        for family in self.families:
+            label = family.label_in(rest)
+            if label and label not in (row.name for row in family.members):
+                return f"kinto.{key} means nothing: kinto.{self.prefix}{family.list_name} does not name {label}."
+        nearest = difflib.get_close_matches(rest, self.by_name, n=1, cutoff=0.5)
+        hint = f"; did you mean kinto.{self.prefix}{nearest[0]}?" if nearest else "."
+        return f"kinto.{key} is no setting of kinto-signer and means nothing{hint}"
 
     @cached_property
     def by_name(self) -> dict[str, Setting]:
@@ -70,6 +120,20 @@ class Table:
         """The bucket, or bucket and collection, that a key with a known name is about; empty for the whole server."""
         name = self.known_name(key) or ""
         return key.removeprefix(self.prefix).removesuffix(name).rstrip(".") if name else ""
+
+
+def family_labels(text: str, key: str) -> list[str]:
+    """The labels in the value of a list setting. Raises ConfigurationError that quotes the line."""
+    labels = text.split()
+    for label in labels:
+        if not re.fullmatch(LABEL, label):
+            raise ConfigurationError(
+                f"kinto.{key} = {text.strip()}: `{label}` is no label. It has to begin with a small letter; up to 31 small "
+                "letters, digits and hyphens may follow."
+            )
+        if labels.count(label) > 1:
+            raise ConfigurationError(f"kinto.{key} = {text.strip()}: `{label}` stands there twice.")
+    return labels
 
 
 def _boolean(text: str) -> bool:
@@ -146,7 +210,7 @@ class Settings:
 
     def __init__(self, raw: Mapping[str, Any], table: Table, environ: Mapping[str, str] | None = None) -> None:
         environ = os.environ if environ is None else environ
-        self.table = table
+        self.table = table = table.with_labels(raw, environ)
         self._values = {key: _as_text(value) for key, value in _keys(raw, table.prefix)}
         for key in [*self._values, *(table.prefix + row.name for row in table.rows)]:
             variable = "KINTO_" + _as_variable(key)
@@ -206,9 +270,7 @@ class Settings:
         for key, text in self._values.items():
             name = table.known_name(key)
             if name is None:
-                nearest = difflib.get_close_matches(key.removeprefix(table.prefix), table.by_name, n=1, cutoff=0.5)
-                hint = f"; did you mean kinto.{table.prefix}{nearest[0]}?" if nearest else "."
-                yield f"kinto.{key} is no setting of kinto-signer and means nothing{hint}"
+                yield table.unknown(key)
             else:
                 table.by_name[name].parse(text, key)
                 _check_pattern(key, table.place(key))

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from kinto_signer.plugin.settings import Setting, Table
+from kinto_signer.plugin.settings import Family, Setting, Table
+
+_AUTHORITY_ROWS = (
+    Setting("url", "url", None, "Address of the Kinto server that readers use, e.g. `https://a.example.org/v1`."),
+    Setting("auth", "auth", None, "The signer's account there: `user:password` or `Bearer TOKEN`.", secret=True),
+    Setting("timeout_seconds", "seconds", "300", "Total time that one publication to the authority may take."),
+    Setting(
+        "required",
+        "boolean",
+        "true",
+        "Whether a publication fails where this authority does. If not, it is left out and remembered.",
+    ),
+)
+"""What is set about one authority: ``authority.url`` where there is one, ``authority.eu.url`` for each of several."""
 
 SIGNER = Table(
     "signer.",
@@ -36,9 +50,13 @@ SIGNER = Table(
             "Who may write in the source buckets created that way.",
             scope="server",
         ),
-        Setting("authority.url", "url", None, "Address of the Kinto server that readers use, e.g. `https://a.example.org/v1`."),
-        Setting("authority.auth", "auth", None, "The signer's account there: `user:password` or `Bearer TOKEN`.", secret=True),
-        Setting("authority.timeout_seconds", "seconds", "300", "Total time that one publication to the authority may take."),
+        Setting(
+            "authorities",
+            "list",
+            "",
+            "The labels of several authorities, e.g. `eu us`; each has lines of its own, e.g. `kinto.signer.authority.eu.url`.",
+        ),
+        *(replace(row, name=f"authority.{row.name}") for row in _AUTHORITY_ROWS),
         Setting(
             "authority.bootstrap",
             "boolean",
@@ -51,6 +69,13 @@ SIGNER = Table(
             "seconds",
             "5",
             "How long a request waits for another one on the same collection before it is answered 409 with Retry-After.",
+            scope="server",
+        ),
+        Setting(
+            "status_principals",
+            "list",
+            "",
+            "Who may read `/signer/status` and use `kinto-signer push` and `adopt`, e.g. `account:admin`; nobody by default.",
             scope="server",
         ),
         # Names of kinto-signer and kinto-remote-settings that are known, and not part of this release.
@@ -77,6 +102,7 @@ SIGNER = Table(
             "Certificates; means nothing with a local key.",
         ),
     ),
+    families=(Family("authorities", "authority", _AUTHORITY_ROWS),),
 )
 """S: ``kinto_signer``."""
 

@@ -11,6 +11,7 @@ from kinto_signer import __version__, changes
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.plugin import answers, rollback
 from kinto_signer.server import bootstrap, capability, heartbeat, listeners, values
+from kinto_signer.server.journal import Journal
 from kinto_signer.server.signing import Signing
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def includeme(config: Any) -> None:
         logger.warning(warning)
     logger.warning("%s", NO_REVIEW)
     config.registry.signing = signing
+    config.registry.signer_journal = Journal(config.registry.storage)
     config.include(rollback)
     config.include(answers)
     config.include(values)

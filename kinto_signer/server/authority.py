@@ -7,104 +7,51 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from kinto_signer.core import signature
+from kinto_signer.core.ahead import Signed
 from kinto_signer.core.canonical import Record, parse_hash
 from kinto_signer.core.changeset import TIMESTAMP_MARKER, Changeset, is_tombstone, merge
 from kinto_signer.core.plan import Held
 from kinto_signer.core.trust import Trust, check, check_signed
-from kinto_signer.errors import (
-    BadAnswerError,
-    BadSignatureError,
-    ConfigurationError,
-    ConflictError,
-    CredentialsError,
-    KintoSignerError,
-    UnreachableError,
-    VerificationError,
-)
+from kinto_signer.errors import BadSignatureError, ConfigurationError, ConflictError, UnreachableError, VerificationError
 from kinto_signer.plugin.storage import collection_uri
-from kinto_signer.server.connection import Answer, Connection
+from kinto_signer.server.connection import Connection, as_object
+from kinto_signer.server.own import CLAIM, COPIED_ATTRIBUTES, Own, Seen
 from kinto_signer.server.places import EVERYONE
+from kinto_signer.server.root import Root, Sender, in_context
 
 logger = logging.getLogger(__name__)
-
-CLAIM = "signer_claim"
-"""Attribute of a published collection: ``{"timestamp", "digest", "signature"}``, the digest that was signed and the signature.
-
-It is written first and last in every publication. An authority that was left with part of a publication shows by it that what it
-holds comes from this signer, and may be repaired; and a refresh signs this digest again (decision 8).
-"""
-
-COPIED_ATTRIBUTES = ("schema", "sort", "displayFields", "attachment", "flags")
-"""Attributes of the source that the signed copies show too."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What an authority holds before a publication.
-
-    state: complete. sound: whether it verifies; False where an earlier publication of ours was left unfinished.
-    """
-
-    held: Held
-    state: Changeset
-    sound: bool
-    max_requests: int = 0
 
 
 class Authority:
     """One authority during one publication of one collection; `connection` carries the deadline."""
 
-    def __init__(self, connection: Connection, name: str, trust: Trust, instance: str = "") -> None:
+    def __init__(self, connection: Connection, name: str, trust: Trust, root: Root) -> None:
         self.connection = connection
         self.name = name
         self.trust = trust
-        self.instance = instance
+        self.root = root
+        self._sender = Sender(connection, root.account)
+        self._send = self._sender.send
         self._bucket = f"/buckets/{name.partition('/')[0]}"
         self._collection = collection_uri(name)
-        self._account = ""
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
-    def look(self, ours: int) -> Seen:
+    def look(self, own: Own, *, whole: bool = False) -> Seen:
         """Read everything that A holds, after making sure that the collection is there.
 
-        ours: the timestamp of S's own signed copy. Raises a VerificationError if A holds what S's keys do not verify.
+        whole: means nothing here. Raises a VerificationError if A holds what S's keys do not verify.
         """
-        max_requests = self._refuse_server()
         attributes = self._ensure_collection()
         changes, etag = self.records()
         timestamp = attributes.get("signed_timestamp")
         state = Changeset(timestamp if isinstance(timestamp, int) else etag, changes, attributes)
         fresh = not changes and not signature.entries(attributes)
-        sound = fresh or self._is_sound(state, ours)
-        return Seen(Held(etag, changes, fresh), state, sound, max_requests)
-
-    def _refuse_server(self) -> int:
-        """Refuse a server that cannot be published to; returns its `batch_max_requests` (0: no limit)."""
-        root = self._send("GET", "/").body
-        user = _object(root.get("user"))
-        if self.connection.authenticated and not user:
-            raise CredentialsError(
-                f"{self.connection.url} does not accept the account in kinto.signer.authority.auth. Nothing was published."
-            )
-        self._account = str(user.get("id", "an anonymous user"))
-        capabilities = _object(root.get("capabilities"))
-        if self.instance and _object(capabilities.get("signer")).get("instance") == self.instance:
-            raise ConfigurationError(
-                f"kinto.signer.authority.url = {self.connection.url} is this server itself. Name the server that readers use, "
-                "or remove the line to let them read here."
-            )
-        if "attachments" in capabilities and "authority" not in capabilities:
-            raise ConfigurationError(
-                f"{self.connection.url} has kinto-attachment without kinto_signer.authority: it would refuse changed attachments "
-                "and keep the rest. Add the plugin there. Nothing was published."
-            )
-        limit = _object(root.get("settings")).get("batch_max_requests")
-        return limit if isinstance(limit, int) else 0
+        sound = fresh or self._is_sound(state, own.timestamp)
+        return Seen(Held(etag, changes, fresh), state, sound)
 
     def _ensure_collection(self) -> Mapping[str, Any]:
         """The collection's attributes on A; bucket and collection are made where they are missing, readable for everybody."""
@@ -116,15 +63,15 @@ class Authority:
             body = {"data": {}, "permissions": {"read": [EVERYONE]}}
             self._send("PUT", self._collection, body, headers=only_new, accept=(200, 201, 412), lacks=lacks)
             answer = self._send("GET", self._collection, lacks="read")
-        readers = _object(answer.body.get("permissions")).get("read") or []
+        readers = as_object(answer.body.get("permissions")).get("read") or []
         if EVERYONE not in readers:
             body = {"permissions": {"read": [*readers, EVERYONE]}}
             answer = self._send("PATCH", self._collection, body, lacks="write")
-        writers = _object(answer.body.get("permissions")).get("write") or []
-        others = [writer for writer in writers if writer != self._account]
+        writers = as_object(answer.body.get("permissions")).get("write") or []
+        others = [writer for writer in writers if writer != self.root.account]
         if others:
             logger.warning("%s on %s can be written by others than the signer: %s", self.name, self.connection.url, others)
-        return self._attributes(answer)
+        return self._sender.attributes(self.name, answer)
 
     def records(self, since: int = 0) -> tuple[list[Record], int]:
         """Records and tombstones that changed after `since`, and the ETag of the list."""
@@ -137,7 +84,7 @@ class Authority:
             if self._is_unfinished(state.metadata, ours):
                 logger.warning("%s on %s was left unfinished; it will be repaired.", self.name, self.connection.url)
                 return False
-            raise _in_context(error, self) from error
+            raise in_context(error, self.connection.url, self.name) from error
         return True
 
     def _is_unfinished(self, attributes: Mapping[str, Any], ours: int) -> bool:
@@ -156,25 +103,30 @@ class Authority:
 
     # --- pushing -----------------------------------------------------------------------------------------------------
 
-    def refuse_too_many(self, writes: Sequence[Record], max_requests: int) -> None:
+    def refuse_too_many(self, writes: Sequence[Record]) -> None:
         """Raises ConfigurationError if the publication does not fit one request: it is never cut in pieces."""
-        needed = len(self._batch(writes, {}, {}))
+        needed, max_requests = len(self._batch(writes, {}, {})), self.root.max_requests
         if max_requests and needed > max_requests:
             raise ConfigurationError(
                 f"Publishing {self.name} takes {needed} requests in one batch, and {self.connection.url} allows {max_requests}. "
                 f"Raise `kinto.batch_max_requests` there, or add the plugin kinto_signer.authority. Nothing was published."
             )
 
-    def push(self, writes: Sequence[Record], attributes: Mapping[str, Any], before: Seen) -> None:
-        """Write records, tombstones and attributes in one batch. Raises if any part of it was refused."""
+    def push(
+        self, writes: Sequence[Record], attributes: Mapping[str, Any], before: Seen, attempts: Sequence[Signed] = ()
+    ) -> None:
+        """Write records, tombstones and attributes in one batch. Raises if any part of it was refused.
+
+        attempts: mean nothing here.
+        """
         requests = self._batch(writes, attributes, _kept(attributes, before.state.metadata))
         answer = self._send("POST", "/batch", {"requests": requests})
         responses = answer.body.get("responses")
         responses = responses if isinstance(responses, list) else []
         for request, response in zip(requests, responses, strict=False):
-            response = _object(response)
+            response = as_object(response)
             if response.get("status") not in (200, 201):
-                body = _object(response.get("body"))
+                body = as_object(response.get("body"))
                 raise UnreachableError(
                     f"{self.connection.url} refused a part of the publication of {self.name}: {request['method']} "
                     f"{request['path']} answered {response.get('status')} {str(body.get('message'))[:200]!r}. "
@@ -201,27 +153,37 @@ class Authority:
         made = {"data": {"id": change["id"], "last_modified": timestamp - 1}}
         return [{"method": "PUT", "path": path, "body": made}, deletion]
 
-    def read_back(self, before: Seen, timestamp: int) -> None:
-        """Verify as a reader would that A now holds the state signed at `timestamp`, ETag included."""
-        attributes = self._attributes(self._send("GET", self._collection, lacks="read"))
-        whole = before.held.fresh or not before.sound
-        changes, etag = self.records(0 if whole else before.held.etag)
-        difference = Changeset(timestamp, changes, attributes, since=0 if whole else before.state.timestamp)
-        check(self.name, merge(before.state, difference), self.trust)
-        if etag != timestamp or attributes.get("signed_timestamp") != timestamp:
+    def read_back(self, writes: Sequence[Record], attributes: Mapping[str, Any], before: Seen) -> None:
+        """Verify as a reader would that A now holds the state that `attributes` sign, ETag included."""
+        timestamp = attributes["signed_timestamp"]
+        etag = self.verify_back(timestamp, before)
+        if etag != timestamp:
             raise BadSignatureError(
                 f"{self.name}: {self.connection.url} was given the state of {timestamp} and now shows the ETag {etag}: "
                 "somebody else writes there. S is as before; asking again is safe."
             )
 
+    def verify_back(self, timestamp: int, before: Seen) -> int:
+        """Verify what A now holds, whatever its ETag, which is returned."""
+        attributes = self._sender.attributes(self.name, self._send("GET", self._collection, lacks="read"))
+        whole = before.held.fresh or not before.sound
+        changes, etag = self.records(0 if whole else before.held.etag)
+        difference = Changeset(timestamp, changes, attributes, since=0 if whole else before.state.timestamp)
+        check(self.name, merge(before.state, difference), self.trust)
+        if attributes.get("signed_timestamp") != timestamp:
+            raise BadSignatureError(
+                f"{self.name}: {self.connection.url} was given the state of {timestamp} and now shows another timestamp: "
+                "somebody else writes there. S is as before; asking again is safe."
+            )
+        return etag
+
     # --- refreshing ----------------------------------------------------------------------------------------------------
 
     def refresh(self, attributes: Mapping[str, Any]) -> None:
         """Replace the signature of a state that A holds already; no record is read or written."""
-        self._refuse_server()
-        theirs = self._attributes(self._send("GET", self._collection, lacks="read"))
+        theirs = self._sender.attributes(self.name, self._send("GET", self._collection, lacks="read"))
         differing = [name for name in ("signed_timestamp", "hash") if theirs.get(name) != attributes[name]]
-        claim, ours = _object(theirs.get(CLAIM)), attributes[CLAIM]
+        claim, ours = as_object(theirs.get(CLAIM)), attributes[CLAIM]
         if claim and any(claim.get(part) != ours[part] for part in ("digest", "timestamp")):
             differing.append(CLAIM)  # a publication was left unfinished there
         if differing:
@@ -231,36 +193,9 @@ class Authority:
             )
         kept = _kept(attributes, theirs)
         self._send("PUT" if kept else "PATCH", self._collection, {"data": {**kept, **attributes}}, lacks="write")
-        now = self._attributes(self._send("GET", self._collection, lacks="read"))
+        now = self._sender.attributes(self.name, self._send("GET", self._collection, lacks="read"))
         digest = parse_hash(attributes[CLAIM]["digest"]) or b""
         check_signed(self.name, signature.entries(now), digest, self.trust)
-
-    def _attributes(self, answer: Answer) -> Mapping[str, Any]:
-        data = answer.body.get("data")
-        if not isinstance(data, dict):
-            raise BadAnswerError(f"{self.connection.url}: the answer about {self.name} holds no collection.")
-        return data
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-        accept: tuple[int, ...] = (200, 201),
-        lacks: str = "write",
-    ) -> Answer:
-        answer = self.connection.request(method, path, body, headers=headers)
-        if answer.status in accept:
-            return answer
-        said = f"{method} {path} answered {answer.status} {str(answer.body.get('message'))[:200]!r}"
-        if answer.status in (401, 403):
-            raise CredentialsError(
-                f"{self.connection.url}: {self._account or 'the account'} lacks the permission {lacks}: {said}. "
-                "Nothing was published."
-            )
-        raise UnreachableError(f"{self.connection.url}: {said}. S is as before; asking again is safe.")
 
 
 def _kept(attributes: Mapping[str, Any], theirs: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -268,20 +203,3 @@ def _kept(attributes: Mapping[str, Any], theirs: Mapping[str, Any]) -> Mapping[s
     if not any(name in theirs and name not in attributes for name in COPIED_ATTRIBUTES):
         return {}
     return {name: value for name, value in theirs.items() if name not in (*COPIED_ATTRIBUTES, "last_modified")}
-
-
-def _object(value: object) -> dict[str, Any]:
-    """`value` if it is a JSON object, else an empty one: what another server says may have any shape."""
-    return value if isinstance(value, dict) else {}
-
-
-def _in_context(error: VerificationError, authority: Authority) -> KintoSignerError:
-    """The same kind of error, saying where the state was found and what to do about it."""
-    found = VerificationError(
-        f"{authority.connection.url} holds a state of {authority.name} that the signer's keys do not verify: {error.message} "
-        "S published nothing over it. If another signer publishes there, use another bucket; if an earlier key of this signer "
-        "did, name it in kinto.signer.ecdsa.public_key; if it was altered by hand, delete the collection there "
-        "(docs/operating.rst says how), then set the status to `to-sign` again."
-    )
-    found.reason = error.reason
-    return found

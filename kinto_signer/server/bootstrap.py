@@ -10,17 +10,13 @@ from typing import Any
 import transaction
 from pyramid.events import ApplicationCreated
 
-from kinto_signer.core.changeset import EMPTY, TIMESTAMP_MARKER, Changeset, latest, tombstone
-from kinto_signer.core.trust import check
 from kinto_signer.core.workflow import Status
-from kinto_signer.errors import CredentialsError, KintoSignerError
+from kinto_signer.errors import KintoSignerError, NotFoundError
 from kinto_signer.plugin.resources import Resource
 from kinto_signer.plugin.storage import StorageRepository
-from kinto_signer.remote import RemoteRepository
-from kinto_signer.server.authority import COPIED_ATTRIBUTES
+from kinto_signer.server.own import COPIED_ATTRIBUTES
 from kinto_signer.server.places import create_place
-from kinto_signer.server.signing import AuthoritySettings
-from kinto_signer.transport import Deadline, Session
+from kinto_signer.server.taking_over import collections, furthest, with_marker
 
 logger = logging.getLogger(__name__)
 
@@ -59,33 +55,35 @@ class Done:
 
 
 def bootstrap(registry: Any) -> Iterator[Done]:
-    """Fill each configured collection that is empty here from its authority, each in a transaction of its own.
+    """Fill each configured collection that is empty here from its authorities, each in a transaction of its own.
 
     The authority's state is verified with the signer's own keys and written, with its timestamps, to source and destination.
     One that fails does not stop the others.
     """
     for configured in registry.signing.resources.configured:
-        authority = registry.signing.authority(configured)
-        if authority is None:
+        authorities = registry.signing.authorities(configured)
+        if not authorities:
             yield Done(configured.source.bucket, "no kinto.signer.authority.url, nothing to start from")
-            continue
-        try:
-            found = _collections(configured, authority)
-        except KintoSignerError as error:
-            yield Done(configured.destination.bucket, "", error)
-            continue
-        if not found:
-            missing = f"{authority.url} does not have it, or does not show it to the signer"
-            yield Done(configured.destination.bucket, missing)
-        for resource in found:
+        found: dict[str, Resource] = {}
+        for authority in authorities:
+            try:
+                listed = collections(configured, authority)
+            except KintoSignerError as error:
+                yield Done(configured.destination.bucket, "", error)
+                continue
+            if not listed:
+                missing = f"{authority.url} does not have it, or does not show it to the signer"
+                yield Done(configured.destination.bucket, missing)
+            found |= {resource.destination.name: resource for resource in listed}
+        for resource in found.values():
             try:
                 with transaction.manager:
-                    yield Done(resource.destination.name, _fill(registry, resource, authority))
+                    yield Done(resource.destination.name, _fill(registry, resource))
             except KintoSignerError as error:
                 yield Done(resource.destination.name, "", error)
 
 
-def _fill(registry: Any, resource: Resource, authority: AuthoritySettings) -> str:
+def _fill(registry: Any, resource: Resource) -> str:
     repository = StorageRepository(registry.storage)
     repository.lock_everything()
     source, destination = resource.source.name, resource.destination.name
@@ -93,40 +91,17 @@ def _fill(registry: Any, resource: Resource, authority: AuthoritySettings) -> st
         count = len(repository.records(name))
         if count:
             return f"left alone, {name} holds {count} records"
-    state = RemoteRepository(_session(authority)).changeset(destination)
-    if state == EMPTY:
-        return f"{authority.url} does not have it"
-    check(destination, state, registry.signing.trust(resource))
+    try:
+        best = furthest(registry.signing.authorities(resource), destination, registry.signing.trust(resource))
+    except NotFoundError as error:
+        return error.message.removesuffix(f" {destination}.") + " it"
+    state = best.state
     create_place(registry, resource.destination)
     made = create_place(registry, resource.source, writable=True)
-    repository.apply(destination, _with_marker(state))
+    repository.apply(destination, with_marker(state))
     copied = {key: state.metadata[key] for key in (*COPIED_ATTRIBUTES, "hash") if key in state.metadata}
     repository.write(source, state.records)
     repository.set_attributes(source, {**copied, "status": Status.SIGNED.value})
     writers = " ".join(registry.signing.settings.get("auto_create_resources_principals"))
     who = f"; {source} may be written by {writers}" if made else ""
-    return f"{len(state.records)} records of {state.timestamp} verified and taken over from {authority.url}{who}"
-
-
-def _with_marker(state: Changeset) -> Changeset:
-    """The state with something that carries its timestamp, so that the destination's ETag is the signed one here too."""
-    records = [record for record in state.records if record["id"] != TIMESTAMP_MARKER]
-    if latest(records) < state.timestamp:
-        records = [*records, tombstone(TIMESTAMP_MARKER, state.timestamp)]
-    return Changeset(state.timestamp, records, state.metadata)
-
-
-def _collections(resource: Resource, authority: AuthoritySettings) -> list[Resource]:
-    if resource.destination.collection is not None:
-        return [resource]
-    remote = RemoteRepository(_session(authority))
-    remote.capabilities()
-    try:
-        found = remote.collections(resource.destination.bucket)
-    except CredentialsError:  # the credentials are good: this is how Kinto answers for a bucket that is not there
-        return []
-    return [resource.concrete(collection) for collection in found]
-
-
-def _session(authority: AuthoritySettings) -> Session:
-    return Session(authority.url, authority.auth, deadline=Deadline(authority.timeout_s))
+    return f"{len(state.records)} records of {state.timestamp} verified and taken over from {best.authority.url}{who}"

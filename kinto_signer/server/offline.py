@@ -32,6 +32,6 @@ def run_bootstrap(ini: Path) -> list[Done]:
             )
         if registry.storage.get_installed_version() is None:
             raise ConfigurationError(f"--ini {ini}: the database has no tables yet. Run `kinto migrate --ini {ini}` first.")
-        if not any(registry.signing.authority(resource) for resource in registry.signing.resources.configured):
+        if not any(registry.signing.authorities(resource) for resource in registry.signing.resources.configured):
             raise ConfigurationError(f"--ini {ini}: no kinto.signer.authority.url, so there is nothing to start from.")
         return list(bootstrap(registry))

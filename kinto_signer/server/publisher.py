@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import transaction
@@ -16,35 +16,27 @@ from kinto_signer.core.changeset import TIMESTAMP_MARKER, diff, is_tombstone
 from kinto_signer.core.plan import Held, Plan, plan
 from kinto_signer.core.repository import FUTURE_TOLERANCE_MS
 from kinto_signer.core.trust import check, check_signed
-from kinto_signer.errors import ConfigurationError, ConflictError, NotYetValidError, SigningError, UnsignableValue
+from kinto_signer.errors import NotYetValidError, SigningError, UnsignableValue
 from kinto_signer.plugin.resources import Place, Resource
 from kinto_signer.plugin.storage import StorageRepository
-from kinto_signer.server.authority import CLAIM, COPIED_ATTRIBUTES, Authority, Seen
-from kinto_signer.server.connection import Connection
+from kinto_signer.server.authorities import Authorities
+from kinto_signer.server.own import CLAIM, COPIED_ATTRIBUTES, PUBLISHED_TO, Own
 from kinto_signer.server.places import create_place
 from kinto_signer.server.signing import Signing
 from kinto_signer.signers import Signature
 
 logger = logging.getLogger(__name__)
 
-PUBLISHED_TO = "published_to"
-"""Attribute of S's own signed copy: where it was published to. Never sent there, so that nobody else's copy has it."""
-
 
 @dataclass(frozen=True)
 class Published:
-    """What was signed, for the tracking fields and the log.
-
-    created, updated, deleted: against S's own signed copy. sent: records and tombstones written to the authority `to`.
-    """
+    """What was signed, for the tracking fields and the log. created, updated, deleted: against S's own signed copy."""
 
     timestamp: int
     hash: str
     created: int = 0
     updated: int = 0
     deleted: int = 0
-    sent: int = 0
-    to: str = "nowhere else"
 
 
 class Publisher:
@@ -64,29 +56,26 @@ class Publisher:
         transaction must then be undone.
         """
         name = resource.destination.name
-        authority = self._authority(resource)
-        seen = self._look(authority, bool(records)) if authority else None
+        authorities, own = Authorities(self.registry, resource), Own(self.repository, name)
+        wanted = list(records) if records is not None else own.held.records if own.attributes is not None else []
+        authorities.look(own, wanted)
         create_place(self.registry, resource.destination)
-        destination = self.repository.held(name)
+        destination = own.held if own.attributes is not None else self.repository.held(name)
         self._clock.lap("look")
         if records is None and destination.records:
             check(name, self.repository.changeset(name), self.signing.trust(resource))
-        wanted = destination.records if records is None else list(records)
-        planned = plan(wanted, destination, [seen.held] if seen else [], now_ms())
+        planned = plan(wanted, destination, authorities.held, now_ms())
         self._refuse_values(resource, planned)
-        if authority and seen:
-            authority.refuse_too_many(planned.authorities[0], seen.max_requests)
+        authorities.plan(planned.authorities)
         self.repository.write(name, planned.destination)
         self._clock.lap("write")
         signed = self._sign(resource, self._written(name, planned), planned.timestamp)
         attributes = self._publish_attributes(resource, planned.timestamp, *signed, resource.source)
         self._clock.lap("sign")
+        if authorities.settings:
+            transaction.get().addBeforeCommitHook(self._push, (authorities, attributes))
         published = _summary(planned, destination, signed[0])
-        if authority and seen:
-            writes = planned.authorities[0]
-            published = replace(published, sent=len(writes), to=authority.connection.url)
-            transaction.get().addBeforeCommitHook(self._push, (authority, seen, writes, attributes, planned.timestamp))
-        transaction.get().addAfterCommitHook(self._log, (name, published))
+        transaction.get().addAfterCommitHook(self._done, (authorities, published))
         return published
 
     def refresh(self, resource: Resource) -> Published:
@@ -97,11 +86,10 @@ class Publisher:
         signatures = self._signatures(resource, content.signed)
         # The source's attributes may hold edits that nobody approved.
         refreshed = self._publish_attributes(resource, timestamp, content, signatures, resource.destination)
-        authority = self._authority(resource)
-        if authority:
-            transaction.get().addBeforeCommitHook(authority.refresh, (refreshed,))
+        authorities = Authorities(self.registry, resource)
+        transaction.get().addBeforeCommitHook(authorities.refresh, (refreshed,))
         published = Published(timestamp, content.hash)
-        transaction.get().addAfterCommitHook(self._log, (name, published))
+        transaction.get().addAfterCommitHook(self._done, (authorities, published))
         return published
 
     def _recorded(self, resource: Resource, attributes: Mapping[str, Any]) -> tuple[Digests, int]:
@@ -116,46 +104,6 @@ class Publisher:
             return state.digests(), state.timestamp
         check_signed(name, signature.entries(attributes), digest, trust)
         return Digests(digest, hash_), int(attributes["signed_timestamp"])
-
-    def _authority(self, resource: Resource) -> Authority | None:
-        settings = self.signing.authority(resource)
-        if settings is None:
-            return None
-        name, trust = resource.destination.name, self.signing.trust(resource)
-        return Authority(Connection(settings), name, trust, self.signing.instance)
-
-    def _look(self, authority: Authority, some: bool) -> Seen:
-        """What the authority holds; nothing is written here before that, so that an authority on our own database shows.
-
-        some: whether there is anything to publish. Raises ConflictError if publishing nothing would remove what an earlier
-        life of this signer published, ConfigurationError if the authority is this server's own storage.
-        """
-        name = authority.name
-        before, ours = self.repository.attributes(name), self.repository.timestamp(name)
-        seen = authority.look(ours)
-        if ours and seen.sound and seen.state.timestamp > ours:
-            logger.warning(
-                "%s: %s holds the state of %s, which this signer published after the %s that is known here: an unfinished "
-                "publication, or S was restored from a back-up. It is replaced by what is approved now.",
-                name,
-                authority.connection.url,
-                seen.state.timestamp,
-                ours,
-            )
-        after = self.repository.attributes(name)
-        unpublished = before is None or PUBLISHED_TO not in before
-        if PUBLISHED_TO in seen.state.metadata or (unpublished and after and after == dict(seen.state.metadata)):
-            raise ConfigurationError(
-                f"kinto.signer.authority.url = {authority.connection.url} is a server on this server's own database. Name the "
-                "server that readers use, or remove the line to let them read here. Nothing was published."
-            )
-        if seen.state.records and not some and ours == 0:
-            raise ConflictError(
-                f"{name}: the authority holds {len(seen.state.records)} records that this signer published, and nothing was ever "
-                "published from here. Nothing was done: it would remove them all. Take them over first: "
-                "`kinto-signer bootstrap --ini FILE`."
-            )
-        return seen
 
     def _refuse_values(self, resource: Resource, planned: Plan) -> None:
         """What was stored before the plugin was there is looked at now, and what every reader would refuse."""
@@ -208,36 +156,34 @@ class Publisher:
         }
         name = resource.destination.name
         kept = {key: value for key, value in (self.repository.attributes(name) or {}).items() if key not in COPIED_ATTRIBUTES}
-        authority = self.signing.authority(resource)
-        here = {PUBLISHED_TO: authority.url} if authority else {}
+        urls = [authority.url for authority in self.signing.authorities(resource)]
+        here = {PUBLISHED_TO: " ".join(urls)} if urls else {}
         self.repository.set_attributes(name, {**kept, **published, **here})
         return published
 
-    def _push(
-        self, authority: Authority, seen: Seen, writes: Sequence[Record], attributes: Mapping[str, Any], timestamp: int
-    ) -> None:
+    def _push(self, authorities: Authorities, attributes: Mapping[str, Any]) -> None:
         """The before-commit hook: nothing is written to S here, and whatever it raises undoes S's transaction."""
         self._clock.lap("other plugins")
-        authority.push(writes, attributes, seen)
-        self._clock.lap("push")
-        authority.read_back(seen, timestamp)
-        self._clock.lap("read back")
+        authorities.push(attributes, self._clock.lap)
 
-    def _log(self, success: bool, name: str, published: Published) -> None:
-        if success:
-            logger.info(
-                "published %s signed_timestamp=%s hash=%s created=%s updated=%s deleted=%s sent=%s to=%s by=%s seconds=%s",
-                name,
-                published.timestamp,
-                published.hash,
-                published.created,
-                published.updated,
-                published.deleted,
-                published.sent,
-                published.to,
-                self.user,
-                self._clock,
-            )
+    def _done(self, success: bool, authorities: Authorities, published: Published) -> None:
+        """The after-commit hook."""
+        if not success:
+            return
+        authorities.committed(published.timestamp)
+        logger.info(
+            "published %s signed_timestamp=%s hash=%s created=%s updated=%s deleted=%s sent=%s to=%s by=%s seconds=%s",
+            authorities.name,
+            published.timestamp,
+            published.hash,
+            published.created,
+            published.updated,
+            published.deleted,
+            authorities.sent,
+            authorities.to,
+            self.user,
+            self._clock,
+        )
 
 
 class Clock:
@@ -249,7 +195,7 @@ class Clock:
 
     def lap(self, step: str) -> None:
         now = time.monotonic()
-        self._laps[step] = now - self._last
+        self._laps[step] = self._laps.get(step, 0.0) + now - self._last
         self._last = now
 
     def __str__(self) -> str:

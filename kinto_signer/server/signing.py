@@ -15,14 +15,27 @@ from kinto_signer.plugin.settings import Settings
 from kinto_signer.plugin.tables import SIGNER, lines_without_plugin
 from kinto_signer.signers import BACKENDS, Given, Signer
 
+SINGLE = "authority"
+"""The label of the authority that ``kinto.signer.authority.url`` names."""
+
 
 @dataclass(frozen=True)
 class AuthoritySettings:
-    """Where a collection is published to. timeout_s: for a whole publication."""
+    """Where a collection is published to. timeout_s: for a whole publication. required: whether it fails where this does."""
 
     url: str
     auth: str | None = field(repr=False)
     timeout_s: float
+    label: str = SINGLE
+    required: bool = True
+
+    def line(self, name: str) -> str:
+        """The name of the setting that gave `name`, for messages."""
+        return f"kinto.signer.{_prefix(self.label)}.{name}"
+
+
+def _prefix(label: str) -> str:
+    return SINGLE if label == SINGLE else f"authority.{label}"
 
 
 class Signing:
@@ -43,7 +56,7 @@ class Signing:
         signing.elsewhere = tuple(lines_without_plugin(raw))
         for resource in signing.resources.configured:
             signing.signer(resource)
-            signing.authority(resource)
+            signing.authorities(resource)
         for given in settings.every("ecdsa.private_key"):
             if not any(given.value in key for key in signing._signers):
                 BACKENDS["local"](lambda name, given=given: given if name == "ecdsa.private_key" else None)  # type: ignore[misc]
@@ -58,12 +71,13 @@ class Signing:
             *self.settings.misplaced({r.source.bucket for r in self.resources.configured}),
         ]
         for resource in self.resources.configured:
-            authority = self.authority(resource)
-            if authority is not None and authority.auth is None:
-                found.append(
-                    f"kinto.signer.authority.url = {authority.url} has no kinto.signer.authority.auth: S writes as nobody."
-                )
-            if authority is None and self.settings.get("authority.bootstrap"):
+            authorities = self.authorities(resource)
+            found += [
+                f"{authority.line('url')} = {authority.url} has no {authority.line('auth')}: S writes as nobody."
+                for authority in authorities
+                if authority.auth is None
+            ]
+            if not authorities and self.settings.get("authority.bootstrap"):
                 found.append(
                     f"kinto.signer.authority.bootstrap means nothing for {resource.source.bucket} without authority.url."
                 )
@@ -90,17 +104,38 @@ class Signing:
         """The keys under which this server recognises its own publications."""
         return Trust(self.signer(resource).public_keys())
 
-    def authority(self, resource: Resource) -> AuthoritySettings | None:
-        """Where the resource is published to; None if readers come to this server."""
+    def authorities(self, resource: Resource) -> tuple[AuthoritySettings, ...]:
+        """Where the resource is published to; nothing if readers come to this server.
+
+        Raises ConfigurationError for both forms at once, a label without an address, and an address that stands there twice.
+        """
         bucket, collection = resource.source.bucket, resource.source.collection
-        url = self.settings.get("authority.url", bucket, collection)
-        if url is None:
-            return None
-        return AuthoritySettings(
-            url,
-            self.settings.get("authority.auth", bucket, collection),
-            self.settings.get("authority.timeout_seconds", bucket, collection),
-        )
+        labels = self.settings.get("authorities", bucket, collection)
+        single = self.settings.given("authority.url", bucket, collection)
+        if labels and single:
+            several = self.settings.given("authorities", bucket, collection)
+            raise ConfigurationError(
+                f"`{several.line if several else ''}` and `{single.line}` exclude each other: keep one of them."
+            )
+        found = tuple(self._authority(label, bucket, collection) for label in labels or ([SINGLE] if single else []))
+        by_url: dict[str, str] = {}
+        for authority in found:
+            other = by_url.setdefault(authority.url, authority.line("url"))
+            if other != authority.line("url"):
+                raise ConfigurationError(
+                    f"{authority.line('url')} = {authority.url}: {other} is the same server. Remove one of them."
+                )
+        return found
+
+    def _authority(self, label: str, bucket: str, collection: str | None) -> AuthoritySettings:
+        def get(name: str) -> Any:
+            return self.settings.get(f"{_prefix(label)}.{name}", bucket, collection)
+
+        if get("url") is None:
+            raise ConfigurationError(
+                f"kinto.signer.authorities names {label}, and kinto.signer.authority.{label}.url is not set."
+            )
+        return AuthoritySettings(get("url"), get("auth"), get("timeout_seconds"), label, get("required"))
 
     @property
     def served(self) -> tuple[Place, ...]:
@@ -110,6 +145,11 @@ class Signing:
 
     def allow_floats(self, resource: Resource) -> bool:
         return bool(self.settings.get("allow_floats", resource.source.bucket, resource.source.collection))
+
+    @property
+    def status_principals(self) -> frozenset[str]:
+        """Who may see the status of the authorities and bring them up to date."""
+        return frozenset(self.settings.get("status_principals"))
 
     @property
     def lock_timeout_s(self) -> float:

@@ -1,0 +1,84 @@
+"""What S and an authority hold of one collection before a publication."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from kinto_signer.core.ahead import Signed
+from kinto_signer.core.changeset import Changeset
+from kinto_signer.core.plan import Held
+from kinto_signer.plugin.storage import StorageRepository
+from kinto_signer.server.connection import as_object
+
+CLAIM = "signer_claim"
+"""Attribute of a published collection: ``{"timestamp", "digest", "signature"}``, the digest that was signed and the signature.
+
+It is written first and last in every publication. An authority that was left with part of a publication shows by it that what it
+holds comes from this signer, and may be repaired; and a refresh signs this digest again (decision 8).
+"""
+
+COPIED_ATTRIBUTES = ("schema", "sort", "displayFields", "attachment", "flags")
+"""Attributes of the source that the signed copies show too."""
+
+PUBLISHED = (*COPIED_ATTRIBUTES, "signature", "signatures", "signed_timestamp", "hash", CLAIM)
+"""Attributes of S's signed copy that go to the authorities; the others are S's own."""
+
+PUBLISHED_TO = "published_to"
+"""Attribute of S's own signed copy: where it was published to. Never sent there, so that nobody else's copy has it."""
+
+
+class Own:
+    """S's own signed copy of the collection `name`, read from storage once. timestamp: 0 if nothing was ever signed here."""
+
+    def __init__(self, repository: StorageRepository, name: str) -> None:
+        self.name = name
+        self.attributes: Mapping[str, Any] | None = repository.attributes(name)
+        self.timestamp = repository.timestamp(name)
+        self._repository = repository
+
+    @cached_property
+    def held(self) -> Held:
+        """Records and tombstones. Starts the clock of an empty list, as reading it does: only where there is something."""
+        return self._repository.held(self.name)
+
+    @property
+    def signed(self) -> Signed:
+        return Signed(self.timestamp, str((self.attributes or {}).get("hash")))
+
+    @property
+    def published(self) -> dict[str, Any]:
+        """The attributes that readers have."""
+        return {key: value for key, value in (self.attributes or {}).items() if key in PUBLISHED}
+
+    @property
+    def state(self) -> Changeset:
+        """The complete signed state, tombstones included."""
+        return Changeset(self.timestamp, self.held.changes, {**(self.attributes or {}), "bucket": self.name.partition("/")[0]})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an authority holds.
+
+    state: complete. sound: whether it verifies; False where an earlier publication of ours was left unfinished.
+    """
+
+    held: Held
+    state: Changeset
+    sound: bool
+
+    @property
+    def signed(self) -> Signed:
+        """Which signed state it is; of an unfinished publication, the timestamp that it claims and no hash."""
+        if not self.sound:
+            claimed = as_object(self.state.metadata.get(CLAIM)).get("timestamp")
+            return Signed(claimed if isinstance(claimed, int) else 0, "")
+        published = self.state.metadata.get("hash")
+        return Signed(self.state.timestamp, str(published) if published else self.state.digests().hash)
+
+
+NOTHING_SEEN = Seen(Held(0, (), fresh=True), Changeset(0), sound=True)
+"""An authority that does not have the collection."""
