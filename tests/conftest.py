@@ -46,6 +46,20 @@ def create_database(postgres: PostgresServer) -> Iterator[Callable[[], str]]:
 
 
 @pytest.fixture
+def back_up(postgres: PostgresServer) -> Iterator[Callable[[str], str]]:
+    """``back_up(url)`` is the URL of a copy of that database as it is now; it is dropped after the test."""
+    urls: list[str] = []
+
+    def copy(url: str) -> str:
+        urls.append(postgres.copy_database(url))
+        return urls[-1]
+
+    yield copy
+    for url in urls:
+        postgres.drop_database(url)
+
+
+@pytest.fixture
 def database(create_database: Callable[[], str]) -> str:
     """The URL of one new database with Kinto's schema."""
     return create_database()

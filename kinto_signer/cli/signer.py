@@ -11,7 +11,7 @@ from typing import Any
 import rich_click as click
 
 from kinto_signer import __version__
-from kinto_signer.cli import output
+from kinto_signer.cli import output, recovery
 from kinto_signer.cli.workflow import Signer, read_access
 from kinto_signer.core.trust import PublicKey
 from kinto_signer.errors import ConfigurationError, KintoSignerError, worst_exit_code
@@ -81,16 +81,52 @@ def approve(name: str, server: str | None, auth_file: Path | None, format_: str)
 @auth_option
 @format_option
 def status(name: str | None, server: str | None, auth_file: Path | None, format_: str) -> int:
-    """Show the state of one source collection, or of all that the signer signs."""
+    """Show the state of one source collection, or of all that the signer signs, and of the authorities.
+
+    Exit code 1 if readers of some authority do not get what was signed last.
+    """
     signer = Signer(read_access(server, auth_file, os.environ))
-    states = [signer.state(found) for found in ([name] if name else signer.names())]
+    states = [signer.state(found) | {"authorities": signer.authorities(found)} for found in ([name] if name else signer.names())]
+    code = int(any(not recovery.is_current(authority) for state in states for authority in state["authorities"] or []))
     if format_ == "json":
-        output.print_json({"exit_code": 0, "collections": states})
+        output.print_json({"exit_code": code, "collections": states})
     else:
         for state in states:
             _print_state(state)
+            recovery.print_authorities(state["authorities"])
         if not states:
             print("No collection is signed here yet.")
+    return code
+
+
+@cli.command()
+@click.argument("name", metavar="[BUCKET/COLLECTION]", required=False)
+@click.option("--to", "label", metavar="LABEL", help="Only to this authority.")
+@server_option
+@auth_option
+@format_option
+def push(name: str | None, label: str | None, server: str | None, auth_file: Path | None, format_: str) -> int:
+    """Bring authorities that are new, behind or damaged up to date from the signer's signed copy.
+
+    Nothing is signed again, and nothing is pushed where the authority is ahead.
+    """
+    signer = Signer(read_access(server, auth_file, os.environ))
+    return recovery.print_pushed(signer.push(name, label), format_)
+
+
+@cli.command()
+@click.argument("name", metavar="BUCKET/COLLECTION")
+@click.option("--authority", "label", metavar="LABEL", help="This one, rather than the one that is furthest ahead.")
+@server_option
+@auth_option
+@format_option
+def adopt(name: str, label: str | None, server: str | None, auth_file: Path | None, format_: str) -> int:
+    """Have the signer take over what an authority holds of the source BUCKET/COLLECTION; pending edits are kept on top.
+
+    For a signer that was restored from an older back-up.
+    """
+    signer = Signer(read_access(server, auth_file, os.environ))
+    recovery.print_adopted(signer.adopt(name, label), format_)
     return 0
 
 

@@ -6,9 +6,9 @@ import logging
 from typing import Any
 
 from kinto.core.errors import ERRORS, http_error
-from pyramid.httpexceptions import HTTPBadRequest, HTTPConflict, HTTPForbidden, HTTPServiceUnavailable
+from pyramid.httpexceptions import HTTPBadRequest, HTTPConflict, HTTPForbidden, HTTPNotFound, HTTPServiceUnavailable
 
-from kinto_signer.errors import ConflictError, KintoSignerError, UnsignableValue, WorkflowError
+from kinto_signer.errors import ConflictError, KintoSignerError, NotFoundError, UnsignableValue, WorkflowError
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,8 @@ def as_http(error: KintoSignerError) -> Any:
         details = {"reason": "unsignable", "record": error.record or "", "path": error.path}
     elif isinstance(error, ConflictError):
         kind = (HTTPConflict(), ERRORS.CONSTRAINT_VIOLATED)
+    elif isinstance(error, NotFoundError):
+        kind = (HTTPNotFound(), ERRORS.MISSING_RESOURCE)
     else:
         kind = (HTTPServiceUnavailable(), ERRORS.BACKEND)
     answer, errno = kind

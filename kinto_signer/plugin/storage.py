@@ -58,13 +58,17 @@ class StorageRepository:
 
     def records(self, name: str, *, with_tombstones: bool = False) -> list[Record]:
         """Every record, page by page in the order of ids: `storage_max_fetch_size` cuts nothing off."""
-        return list(self._records(collection_uri(name), with_tombstones))
+        return list(self._all("record", collection_uri(name), with_tombstones))
 
-    def _records(self, uri: str, with_tombstones: bool) -> Iterator[Record]:
+    def collections(self, bucket: str) -> list[str]:
+        """The ids of the bucket's collections."""
+        return [collection["id"] for collection in self._all("collection", f"/buckets/{bucket}", False)]
+
+    def _all(self, kind: str, uri: str, with_tombstones: bool) -> Iterator[Record]:
         rules: list[list[Filter]] | None = None
         while True:
             page = self.storage.list_all(
-                "record",
+                kind,
                 uri,
                 sorting=[Sort("id", 1)],
                 pagination_rules=rules,

@@ -41,7 +41,8 @@ def includeme(config: Any) -> None:
     config.include(bootstrap)
     if signing.served or changes.configured(config.get_settings()):
         changes.include_for(config, signing.served)
-    config.registry.heartbeats["signer"] = heartbeat.Heartbeat(signing)
+    config.scan("kinto_signer.server.views")
+    config.registry.heartbeats |= heartbeat.heartbeats(config.registry)
     config.add_api_capability(
         "signer",
         description="Signs collections, so that readers can verify what the editors approved.",

@@ -104,7 +104,7 @@ class Authorities:
         earlier life of this signer published; and whatever is wrong with a required one.
         """
         for settings in self.settings:
-            part = self._tried(settings, partial(self._look, settings, own, source))
+            part = self._tried(settings, partial(self._look, settings, own, source), always=(AheadError, ConfigurationError))
             if part is not None:
                 self.parts.append(part)
 
@@ -203,13 +203,18 @@ class Authorities:
                 except StorageError as error:
                     logger.error("%s: %s", self.name, error)
 
-    def _tried(self, settings: AuthoritySettings, work: Callable[[], T]) -> T | None:
-        """What `work` returns; None if it failed and the authority is not required. Failures are remembered."""
+    def _tried(
+        self, settings: AuthoritySettings, work: Callable[[], T], always: tuple[type[KintoSignerError], ...] = ()
+    ) -> T | None:
+        """What `work` returns; None if it failed and the authority is not required. Failures are remembered.
+
+        always: what is raised of any authority.
+        """
         try:
             return work()
         except KintoSignerError as error:
             remember_failure(self.journal, self.name, settings, error)
-            if settings.required or isinstance(error, AheadError):
+            if settings.required or isinstance(error, always):
                 raise
             logger.warning(
                 "left out %s on %s (%s, not required) reason=%s: %s",

@@ -45,13 +45,27 @@ class Authority:
 
         whole: means nothing here. Raises a VerificationError if A holds what S's keys do not verify.
         """
+        held, state = self._read()
+        return Seen(held, state, held.fresh or self._is_sound(state, own.timestamp))
+
+    def look_at_anything(self, own: Own) -> Seen:
+        """The same for what is to be replaced: what was altered is not sound. Raises if another key signed it."""
+        held, state = self._read()
+        try:
+            check(self.name, state, self.trust)
+        except VerificationError as error:
+            if not held.fresh and error.reason not in ("hash-mismatch", "bad-signature"):
+                raise in_context(error, self.connection.url, self.name) from error
+            return Seen(held, state, sound=held.fresh)
+        return Seen(held, state, sound=True)
+
+    def _read(self) -> tuple[Held, Changeset]:
         attributes = self._ensure_collection()
         changes, etag = self.records()
         timestamp = attributes.get("signed_timestamp")
         state = Changeset(timestamp if isinstance(timestamp, int) else etag, changes, attributes)
         fresh = not changes and not signature.entries(attributes)
-        sound = fresh or self._is_sound(state, own.timestamp)
-        return Seen(Held(etag, changes, fresh), state, sound)
+        return Held(etag, changes, fresh), state
 
     def _ensure_collection(self) -> Mapping[str, Any]:
         """The collection's attributes on A; bucket and collection are made where they are missing, readable for everybody."""

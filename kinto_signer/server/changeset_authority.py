@@ -60,6 +60,11 @@ class ChangesetAuthority:
             raise in_context(error, self.connection.url, self.name, self._differs(state, own)) from error
         return Seen(Held(state.timestamp, state.changes), state, sound=True)
 
+    def claimed(self) -> int:
+        """The timestamp that A's state shows, verified or not; 0 if there is none."""
+        answer = self._send("GET", self._collection, accept=(200, 401, 403, 404))
+        return _timestamp(as_object(answer.body.get("data")).get("signed_timestamp"))
+
     def _differs(self, state: Changeset, own: Own) -> str:
         records = own.held.records if own.timestamp else ()
         found = describe(diff(state.records, records))

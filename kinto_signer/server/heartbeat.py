@@ -1,4 +1,8 @@
-"""``__heartbeat__``: does signing work? The answer is kept for a minute, since probes come often."""
+"""``__heartbeat__``: does signing work, and did the last publications reach the authorities? No network is used.
+
+Whether signing works is kept for a minute, since probes come often. An authority that failed shows as false, or as null where it
+is not required, which Kinto does not count as a failure.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,35 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from kinto_signer.core.trust import check_signed
 from kinto_signer.errors import KintoSignerError
 from kinto_signer.plugin.resources import Resource
 from kinto_signer.server.signing import Signing
+from kinto_signer.server.status import sources
 
 logger = logging.getLogger(__name__)
 
 KEPT_S = 60.0
 
 
-class Heartbeat:
-    """Signs and verifies a random digest with the signer of every resource."""
+def heartbeats(registry: Any) -> dict[str, Callable[[Any], bool | None]]:
+    """``signer``, and ``signer.authority.LABEL`` for each authority of a configured resource."""
+    signing: Signing = registry.signing
+    labels = {settings.label for resource in signing.resources.configured for settings in signing.authorities(resource)}
+    found: dict[str, Callable[[Any], bool | None]] = {"signer": Heartbeat(registry)}
+    return found | {f"signer.authority.{label}": partial(_reached, registry, label) for label in sorted(labels)}
 
-    def __init__(self, signing: Signing) -> None:
-        self._signing = signing
+
+class Heartbeat:
+    """Signs and verifies a random digest with the signer of every resource, and looks at how publications went."""
+
+    def __init__(self, registry: Any) -> None:
+        self._registry = registry
+        self._signing: Signing = registry.signing
         self._lock = threading.Lock()
         self._known: tuple[float, bool] | None = None
 
@@ -32,7 +48,7 @@ class Heartbeat:
             if self._known is None or time.monotonic() - self._known[0] > KEPT_S:
                 works = all(self._works(resource) for resource in self._signing.resources.configured)
                 self._known = (time.monotonic(), works)
-            return self._known[1]
+            return self._known[1] and False not in failing(self._registry).values()
 
     def _works(self, resource: Resource) -> bool:
         digest = hashlib.sha384(os.urandom(32)).digest()
@@ -43,3 +59,21 @@ class Heartbeat:
             logger.error("heartbeat: signing for %s failed: %s", resource.source.bucket, error)
             return False
         return True
+
+
+def failing(registry: Any) -> dict[str, bool | None]:
+    """By label, the authorities whose last publication of some source that is there failed: False, or None if none needs it."""
+    entries = registry.signer_journal.entries()
+    if not any(entry.failing for entry in entries.values()):
+        return {}
+    found: dict[str, bool | None] = {}
+    for resource in sources(registry):
+        for settings in registry.signing.authorities(resource):
+            entry = entries.get((resource.destination.name, settings.label))
+            if entry is not None and entry.failing:
+                found[settings.label] = False if settings.required else found.get(settings.label)
+    return found
+
+
+def _reached(registry: Any, label: str, request: Any) -> bool | None:
+    return failing(registry).get(label, True)

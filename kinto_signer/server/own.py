@@ -73,6 +73,8 @@ class Seen:
     @property
     def signed(self) -> Signed:
         """Which signed state it is; of an unfinished publication, the timestamp that it claims and no hash."""
+        if self.held.fresh:
+            return Signed(0, "")
         if not self.sound:
             claimed = as_object(self.state.metadata.get(CLAIM)).get("timestamp")
             return Signed(claimed if isinstance(claimed, int) else 0, "")

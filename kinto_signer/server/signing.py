@@ -140,7 +140,7 @@ class Signing:
     @property
     def served(self) -> tuple[Place, ...]:
         """Where readers find what was signed or previewed and is published on no other server."""
-        here = [resource for resource in self.resources.configured if self.authority(resource) is None]
+        here = [resource for resource in self.resources.configured if not self.authorities(resource)]
         return tuple(place for resource in here for place in resource.places[1:])
 
     def allow_floats(self, resource: Resource) -> bool:

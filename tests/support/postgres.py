@@ -102,6 +102,13 @@ class PostgresServer:
         self.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE {template}")
         return self.url(name)
 
+    def copy_database(self, url: str) -> str:
+        """A copy of a database as it is now, as a back-up would hold it; whoever is connected is cut off. Returns its URL."""
+        forget_clients(url)
+        name = make_url(url).database
+        self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        return self.create_database(str(name))
+
     def drop_database(self, url: str) -> None:
         """Drop it, whoever is still connected."""
         forget_clients(url)

@@ -1,0 +1,108 @@
+"""``/signer/status``, ``/signer/push`` and ``/signer/adopt``, for those whom ``kinto.signer.status_principals`` names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kinto.core import Service
+from pyramid.security import NO_PERMISSION_REQUIRED
+
+from kinto_signer.errors import NotFoundError, WorkflowError, worst_exit_code
+from kinto_signer.plugin.resources import Resource
+from kinto_signer.server.adopting import Adopted, take_over
+from kinto_signer.server.pushing import Pushed, push
+from kinto_signer.server.status import sources, status
+from kinto_signer.server.values import lock
+
+status_service = Service(name="signer-status", path="/signer/status", description="What S and its authorities hold")
+push_service = Service(name="signer-push", path="/signer/push", description="Bring authorities up to date from S")
+adopt_service = Service(name="signer-adopt", path="/signer/adopt", description="Take an authority's state over into S")
+
+
+@status_service.get(permission=NO_PERMISSION_REQUIRED, tags=["Signer"], operation_id="get_signer_status")
+def get_status(request: Any) -> dict[str, Any]:
+    """``?collection=BUCKET/COLLECTION``: one source; without it all of them."""
+    _refuse_strangers(request)
+    return {"data": [status(request.registry, resource) for resource in _chosen(request, request.GET.get("collection"))]}
+
+
+@push_service.post(permission=NO_PERMISSION_REQUIRED, tags=["Signer"], operation_id="post_signer_push")
+def post_push(request: Any) -> dict[str, Any]:
+    """``{"collection": …, "to": label}``, both optional. The answer is 200 if each collection was tried; see ``error``."""
+    _refuse_strangers(request)
+    asked = _body(request, "collection", "to")
+    done: list[Pushed] = []
+    for resource in _chosen(request, asked["collection"]):
+        lock(request, resource.source.name)
+        done += push(request.registry, resource, asked["to"])
+    code = worst_exit_code(one.error.exit_code for one in done if one.error)
+    return {"data": [_pushed(one) for one in done], "exit_code": code}
+
+
+@adopt_service.post(permission=NO_PERMISSION_REQUIRED, tags=["Signer"], operation_id="post_signer_adopt")
+def post_adopt(request: Any) -> dict[str, Any]:
+    """``{"collection": …, "authority": label}``; the label is optional."""
+    _refuse_strangers(request)
+    asked = _body(request, "collection", "authority")
+    if asked["collection"] is None:
+        raise WorkflowError("Name the `collection` to take over, as the source's `bucket/collection`. Nothing was changed.")
+    (resource,) = _chosen(request, asked["collection"], missing_too=True)
+    lock(request, resource.source.name)
+    return {"data": _adopted(take_over(request.registry, resource, asked["authority"]))}
+
+
+def _refuse_strangers(request: Any) -> None:
+    if not request.registry.signing.status_principals.intersection(request.prefixed_principals):
+        who = request.prefixed_userid or "nobody who is known"
+        raise WorkflowError(
+            f"You are {who}, whom kinto.signer.status_principals does not name. Nothing was done.", forbidden=True
+        )
+
+
+def _chosen(request: Any, name: str | None, *, missing_too: bool = False) -> list[Resource]:
+    """The resource whose source is called `name`, or all. missing_too: also where the source is not there yet."""
+    registry = request.registry
+    if name is None:
+        return list(sources(registry))
+    bucket, _, collection = name.partition("/")
+    resource = registry.signing.resources.of_source(bucket, collection) if collection and "/" not in collection else None
+    there = resource is not None and any(found == resource for found in sources(registry))
+    if resource is None or not (there or missing_too):
+        raise NotFoundError(f"{name[:200]!r} is no source collection here. Write it as `bucket/collection`. Nothing was done.")
+    return [resource]
+
+
+def _body(request: Any, *names: str) -> dict[str, str | None]:
+    """The named texts of the body, None where they are absent. Raises WorkflowError for another body."""
+    try:
+        body = request.json_body if request.body else {}
+    except ValueError:
+        body = None
+    if not isinstance(body, dict) or not all(isinstance(body.get(name, ""), str) for name in names) or body.keys() - set(names):
+        raise WorkflowError(f"The body has to be a JSON object with {' and '.join(names)}, which are texts. Nothing was done.")
+    return {name: body.get(name) for name in names}
+
+
+def _pushed(one: Pushed) -> dict[str, Any]:
+    found: dict[str, Any] = {"destination": one.name, "label": one.label, "url": one.url}
+    if one.error is None:
+        return {**found, "what": one.what}
+    return {**found, "error": {"reason": one.error.reason, "message": one.error.message, "exit_code": one.error.exit_code}}
+
+
+def _adopted(done: Adopted) -> dict[str, Any]:
+    def counted(difference: Any) -> dict[str, int]:
+        return {name: len(getattr(difference, name)) for name in ("created", "updated", "deleted")}
+
+    return {
+        "source": done.name,
+        "label": done.authority.label,
+        "url": done.authority.url,
+        "timestamp": done.timestamp,
+        "records": len(done.adoption.records),
+        "taken": counted(done.adoption.taken),
+        "pending": counted(done.adoption.pending),
+        "conflicts": list(done.adoption.conflicts),
+        "status": done.status,
+        "not_asked": [{"label": label, "reason": error.reason, "message": error.message} for label, error in done.problems],
+    }
