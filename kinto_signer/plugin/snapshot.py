@@ -82,7 +82,7 @@ class Snapshot:
     @property
     def last_modified(self) -> int:
         """When anything of it changed last: records, attributes or the signature."""
-        return max(self.etag, self.timestamp, self.attributes["last_modified"])
+        return max(self.etag, self.timestamp, int(self.attributes["last_modified"]))
 
     def as_json(self, bucket: str) -> bytes:
         """The changeset: ``{"metadata": …, "timestamp": …, "changes": […]}``, UTF-8."""
