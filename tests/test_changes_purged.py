@@ -22,7 +22,7 @@ KEY = new_key()
 OTHER_URI = "/buckets/main/collections/regions2"
 FIRST = signed_state(KEY, make_records(5))
 SECOND = signed_state(KEY, [*make_records(3), tombstone("record-0003", START + 100), tombstone("record-0004", START + 101)])
-THIRD = signed_state(KEY, [*SECOND.changes, {"id": "new", "last_modified": START + 200}])
+THIRD = signed_state(KEY, [*SECOND.records, {"id": "new", "last_modified": START + 200}])
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def behind(server, client):
 
 @pytest.mark.parametrize("place", ["memory", "sqlite"])
 def test_a_client_that_is_behind_starts_from_scratch(server, place, tmp_path):
-    inner = MemoryRepository() if place == "memory" else SqliteRepository(tmp_path)
+    inner = MemoryRepository() if place == "memory" else SqliteRepository(tmp_path, trust_in(KEY))
     client = Verify(inner, trust_in(KEY))
     purge(behind(server, client))
     store(server.app, THIRD)

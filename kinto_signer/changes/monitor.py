@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kinto.core import Service
+from pyramid.httpexceptions import HTTPNoContent
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from kinto_signer.changes import caching, query
@@ -82,9 +83,10 @@ def _knows_more(request: Any, asked: Query) -> bool:
 
 
 def _no_content(request: Any) -> Any:
+    if not hasattr(request, "parent"):
+        return HTTPNoContent()
     request.response.status_code = 204
-    # Kinto's batch makes a 500 of an answer without any JSON; over HTTP a 204 has no body in any case.
-    request.response.body = b"{}" if hasattr(request, "parent") else b""
+    request.response.json = {}  # Kinto's batch makes a 500 of an answer without any JSON
     return request.response
 
 
