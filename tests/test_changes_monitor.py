@@ -1,10 +1,12 @@
 """``monitor/changes``: what changed where."""
 
+import threading
 import time
 
 import pytest
 import transaction
 
+from kinto_signer.plugin.exclusive import exclusive
 from tests.support.changes import MONITOR, NAME, URI, etag, reading_app, repository, store
 from tests.support.states import make_records, new_key, signed_state
 
@@ -230,3 +232,14 @@ def test_how_long_caches_may_keep_it():
 
 def test_the_number_of_entries(app):
     assert app.head(f"{RECORDS}?_limit=1").headers["Total-Records"] == "2"
+
+
+def test_on_memory_it_waits_for_the_end_of_a_request_that_writes():
+    app, found = filled(reading_app()), []
+    reader = threading.Thread(target=lambda: found.extend(entries(app)))
+    with exclusive(app.app.registry):
+        reader.start()
+        reader.join(0.3)
+        assert not found
+    reader.join(10)
+    assert len(found) == 2

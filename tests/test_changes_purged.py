@@ -104,6 +104,15 @@ def test_live_records_of_the_same_id_stay(app, storage):
     assert len(repository(app).records("main/regions2")) == 5
 
 
+def test_control_kintos_own_statement_removes_them(create_database):
+    app = reading_app(create_database())
+    storage = app.app.registry.storage
+    store(app, SECOND)
+    store(app, FIRST, "main/regions2")
+    type(storage).purge_deleted(storage, "record", "*", max_retained=0)
+    assert len(repository(app).records("main/regions2")) == 3
+
+
 def test_what_is_wrong_is_refused(app, storage):
     with pytest.raises(ValueError, match="exclusive"):
         purge(storage, before=1, max_retained=1)
