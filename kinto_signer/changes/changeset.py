@@ -44,6 +44,7 @@ changeset = Service(
     description="A collection with its signature",
     path="/buckets/{bucket_id}/collections/{collection_id}/changeset",
     factory=ReadingAttributes,
+    cors_headers=("ETag", "Last-Modified", "Cache-Control", "Expires"),
 )
 
 
@@ -56,7 +57,7 @@ def get_changeset(request: Any) -> Any:
         found = snapshot(request.registry.storage, f"{bucket}/{collection}", asked.since, asked.limit)
     if found is None:
         details = {"id": collection, "resource_name": "collection"}
-        raise http_error(HTTPNotFound(), errno=ERRORS.MISSING_RESOURCE, details=details)
+        raise http_error(HTTPNotFound(), errno=ERRORS.INVALID_RESOURCE_ID, details=details)
     if asked.since is not None and asked.since < found.purged_before:
         raise query.redirect(request, _since=None)
     caching.set_cache_headers(request.response, request.registry.settings, bucket, collection, asked.expected)

@@ -135,17 +135,18 @@ def _conditions(resource_name: str | None, parent_id: str) -> tuple[str, dict[st
 
 
 def _remove_from_memory(storage: Any, remove: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    # Its clocks are no list of what it holds: Kinto forgets those of a bucket before it removes what is in the bucket.
+    uris = {uri for tree in (storage._store, storage._cemetery) for uri, held in list(tree.items()) if "record" in held}
+    earlier = {uri: _held_in_memory(storage, uri) for uri in uris}
     timestamps = storage.all_resources_timestamps("record")
-    earlier = {uri: _held_in_memory(storage, uri) for uri in timestamps}
     result = remove(*arguments, **options)
     for uri, held in earlier.items():
-        gone = held.keys() - _held_in_memory(storage, uri).keys()
+        gone = [held[record_id] for record_id in held.keys() - _held_in_memory(storage, uri).keys()]
         if not gone:
             continue
-        if all(held[record_id].get("deleted") for record_id in gone):
-            complete_from = max(held[record_id]["last_modified"] for record_id in gone)
-        else:
-            complete_from = timestamps[uri] + 1
+        complete_from = max(one["last_modified"] for one in gone)
+        if not all(one.get("deleted") for one in gone):
+            complete_from = max(complete_from, timestamps.get(uri, 0)) + 1
         storage.update(RESOURCE, parent(uri), ID, {"before": max(before(storage, uri), complete_from)})
     return result
 

@@ -28,8 +28,8 @@ def repository(app):
 def store(app, state, name=NAME):
     """Make `state` what the collection holds, its tombstones included, as one transaction."""
     held = {record["id"] for record in repository(app).records(name, with_tombstones=True)}
-    missing = [grave for grave in state.tombstones if grave["id"] not in held]
-    repository(app).write(name, [{"id": grave["id"], "last_modified": grave["last_modified"] - 1} for grave in missing])
+    missing = [grave["id"] for grave in state.tombstones if grave["id"] not in held]
+    repository(app).write(name, [{"id": record_id, "last_modified": number} for number, record_id in enumerate(missing, start=1)])
     repository(app).apply(name, state)
     transaction.commit()
 
