@@ -128,3 +128,16 @@ def test_an_empty_new_collection_carries_its_timestamp_in_a_tombstone():
     assert [change["id"] for change in planned.authorities[0]] == [TIMESTAMP_MARKER]
     assert planned.authorities[0] == planned.destination
     assert planned.timestamp == planned.destination[0]["last_modified"] > 50
+
+
+def test_other_attributes_take_a_new_timestamp_once():
+    record = {"id": "a", "v": 1, "last_modified": 100}
+    held = Held(100, [record])
+    assert plan([record], held, [held], now=50).timestamp == 100
+    planned = plan([record], held, [held], now=50, renew=True)
+    assert planned.timestamp > 100
+    assert [change["id"] for change in planned.authorities[0]] == [TIMESTAMP_MARKER]
+    other = plan([{**record, "v": 2}], held, [held], now=50, renew=True)
+    assert [change["id"] for change in other.authorities[0]] == ["a"], "the record carries the new timestamp"
+    first = plan([record], Held(0, (), True), [Held(0, (), True)], now=50, renew=True)
+    assert [change["id"] for change in first.authorities[0]] == ["a"]

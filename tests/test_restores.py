@@ -230,9 +230,7 @@ def test_what_this_signer_did_not_finish_is_told_apart_by_what_it_remembers(
     assert "1 records created (r2)" in answer.json["message"]
 
 
-def test_an_optional_authority_that_was_down_meanwhile_is_not_overwritten_either(
-    key_pair, live_kinto, create_database, back_up
-):
+def test_an_optional_authority_that_was_down_meanwhile_is_not_overwritten_either(key_pair, live_kinto, create_database, back_up):
     """S was restored, went on without the authority, and is later than it again: what that has is still unknown here."""
     eu, us = (live_kinto(authority_settings(create_database()), name=name) for name in ("eu", "us"))
     options = {"kinto__signer__authorities": "eu us", "kinto__signer__authority__us__required": "false"} | WHO_MAY
@@ -244,8 +242,9 @@ def test_an_optional_authority_that_was_down_meanwhile_is_not_overwritten_either
     put(app, "r1", n=1)
     set_status(app, "to-sign")
     older = back_up(database)
-    app = signer_app(key_pair, database=database, collection=False, **options)
+    eu.stop()
     eu_before = back_up(eu.settings["kinto.storage_url"])
+    eu.start()
     app = signer_app(key_pair, database=database, collection=False, **options)
     put(app, "r2", n=2)
     set_status(app, "to-sign")

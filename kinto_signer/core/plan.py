@@ -46,10 +46,11 @@ class Plan:
     authorities: list[list[Record]]
 
 
-def plan(source: Sequence[Record], destination: Held, authorities: Sequence[Held], now: int) -> Plan:
+def plan(source: Sequence[Record], destination: Held, authorities: Sequence[Held], now: int, *, renew: bool = False) -> Plan:
     """Plan the publication of the live records `source`.
 
     destination: S's own signed copy. authorities: the servers that readers use. now: S's clock, integer milliseconds.
+    renew: sign a new timestamp even if no record differs, since the attributes beside the records do.
     Content that is the same everywhere keeps its timestamp, so that no difference means no new records. What an
     authority already holds of an earlier, unfinished publication keeps the timestamp it has there.
     """
@@ -59,7 +60,8 @@ def plan(source: Sequence[Record], destination: Held, authorities: Sequence[Held
     dead = _bury(records, destination, authorities, fresh_timestamp)
     writes = [_missing(records, dead, place) for place in places]
     timestamp = max(latest(records), latest(dead), latest(destination.changes))
-    if any(not _carries(timestamp, place, missing) for place, missing in zip(places, writes, strict=True)):
+    known = renew and any(timestamp <= place.etag and not place.fresh for place in places)
+    if known or any(not _carries(timestamp, place, missing) for place, missing in zip(places, writes, strict=True)):
         next(fresh_timestamp)  # the marker has to be created, a millisecond earlier, before it can be deleted
         timestamp = next(fresh_timestamp)
         marker = tombstone(TIMESTAMP_MARKER, timestamp)

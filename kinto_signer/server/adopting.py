@@ -12,7 +12,7 @@ import transaction
 
 from kinto_signer.core.ahead import Adoption, adopt
 from kinto_signer.core.canonical import Record, without_timestamp
-from kinto_signer.core.changeset import Changeset, by_record_id, diff, is_tombstone, tombstone
+from kinto_signer.core.changeset import TIMESTAMP_MARKER, Changeset, by_record_id, diff, latest, tombstone
 from kinto_signer.core.plan import is_exactly
 from kinto_signer.core.trust import check
 from kinto_signer.core.workflow import Status
@@ -23,7 +23,7 @@ from kinto_signer.server.own import COPIED_ATTRIBUTES, PUBLISHED_TO, Own
 from kinto_signer.server.places import create_place
 from kinto_signer.server.pushing import choose
 from kinto_signer.server.signing import AuthoritySettings
-from kinto_signer.server.taking_over import Furthest, furthest, remote, with_marker
+from kinto_signer.server.taking_over import Furthest, furthest, remote
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +82,12 @@ def _refuse_what_is_not_ahead(own: Own, best: Furthest) -> None:
 
 def _replace_destination(repository: StorageRepository, own: Own, best: Furthest, urls: Sequence[str]) -> None:
     """The authority's state with its timestamps, so that differences, the ETag and the signature are the same here."""
-    held = by_record_id(own.held.records if own.timestamp else repository.records(own.name))
-    state = with_marker(best.state)
-    writes = [change for change in state.changes if is_tombstone(change) or not is_exactly(held.get(change["id"]), change)]
+    held, state = by_record_id(repository.records(own.name)), best.state
     gone = held.keys() - {record["id"] for record in state.records}
-    writes += _graves(gone, own, best, [*state.changes, *own.held.changes])
+    graves = list(_graves(gone, own, best, [*state.records, *own.held.changes]))
+    writes = [record for record in state.records if not is_exactly(held.get(record["id"]), record)] + graves
+    if latest([*state.records, *graves]) < state.timestamp:
+        writes.append(tombstone(TIMESTAMP_MARKER, state.timestamp))
     repository.write(own.name, writes)
     repository.set_attributes(own.name, {**state.metadata, "signed_timestamp": state.timestamp, PUBLISHED_TO: " ".join(urls)})
 
@@ -94,10 +95,8 @@ def _replace_destination(repository: StorageRepository, own: Own, best: Furthest
 def _graves(gone: Iterable[str], own: Own, best: Furthest, known: Sequence[Record]) -> Iterator[Record]:
     """A tombstone for each id, the authority's where it still has one, else one between the two states."""
     newer = remote(best.authority).changeset(own.name, own.timestamp) if own.timestamp else Changeset(0)
-    theirs = {
-        change["id"]: change for change in newer.changes if is_tombstone(change) and change["last_modified"] > own.timestamp
-    }
-    used = {change["last_modified"] for change in (*known, *newer.changes)}
+    theirs = {grave["id"]: grave for grave in newer.tombstones if grave["last_modified"] > own.timestamp}
+    used = {best.state.timestamp, *(change["last_modified"] for change in (*known, *newer.changes))}
     free = (timestamp for timestamp in count(own.timestamp + 1) if timestamp not in used)
     for record_id in sorted(gone):
         grave = theirs.get(record_id)

@@ -158,6 +158,10 @@ class Authorities:
             f"Nothing was published: it would be lost. {mend}"
         )
 
+    def have_other(self, attributes: Mapping[str, Any]) -> bool:
+        """Whether one of them shows other copied attributes than these, which takes a new timestamp."""
+        return any(not part.seen.held.fresh and other_attributes(part.seen.state.metadata, attributes) for part in self.parts)
+
     def plan(self, writes: Sequence[Sequence[Record]]) -> None:
         """Note what each authority is to be given. Raises if it is more than a required one takes."""
         for part, planned in zip(list(self.parts), writes, strict=True):
@@ -225,6 +229,10 @@ class Authorities:
                 error.message,
             )
             return None
+
+
+def other_attributes(theirs: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return any(theirs.get(name) != wanted.get(name) or (name in theirs) != (name in wanted) for name in COPIED_ATTRIBUTES)
 
 
 def is_ahead(own: Own, seen: Seen, entry: Entry) -> bool:

@@ -7,7 +7,7 @@ those of S's own signed copy no record is read. The records' ETag there is the s
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from kinto_signer.core import signature
@@ -35,6 +35,7 @@ class ChangesetAuthority:
         self._attributes = Sender(connection).attributes
         self._collection = collection_uri(name)
         self._base = 0
+        self._alive: frozenset[str] = frozenset()
         self._answer: Mapping[str, Any] = {}
 
     # --- looking -----------------------------------------------------------------------------------------------------
@@ -100,6 +101,7 @@ class ChangesetAuthority:
         Raises what A refuses, with its reason, and ConflictError where A holds something else than it did.
         """
         base = 0 if before.held.fresh else before.state.timestamp
+        self._alive = frozenset(record["id"] for record in before.state.records)
         answer = self._post(base, writes, attributes, accept=(200, 201, 412))
         if answer.status == 412:
             state = self._state()
@@ -110,6 +112,7 @@ class ChangesetAuthority:
                 before.state, Changeset(attributes["signed_timestamp"], writes, attributes, since=before.state.timestamp)
             )
             self._refuse_other(state, target, writes, attempts)
+            self._alive = frozenset(record["id"] for record in state.records)
             answer = self._post(state.timestamp, writes, attributes)
 
     def complete(self, changes: Sequence[Record], attributes: Mapping[str, Any]) -> None:
@@ -178,9 +181,8 @@ class ChangesetAuthority:
                 raise self._other_than_sent(f"{', '.join(names)} differs")
         if state.timestamp != timestamp:
             raise self._other_than_sent(f"its timestamp is {state.timestamp}")
-        wrong = _wrong_changes(
-            writes, [change for change in state.changes if change["last_modified"] > self._base], bool(self._base)
-        )
+        newer = [change for change in state.changes if change["last_modified"] > self._base]
+        wrong = _wrong_changes(writes, newer, self._alive if self._base else frozenset())
         if wrong:
             raise self._other_than_sent(f"{len(wrong)} records differ ({', '.join(sorted(wrong)[:5])})")
 
@@ -221,15 +223,14 @@ def _same_records(one: Sequence[Record], other: Sequence[Record]) -> bool:
     return len(one) == len(there) and all(is_exactly(there.get(record["id"]), record) for record in one)
 
 
-def _wrong_changes(sent: Sequence[Record], shown: Sequence[Record], with_tombstones: bool) -> set[str]:
-    """Ids of changes that are not shown as they were sent. with_tombstones: whether a difference is shown, not a whole state."""
+def _wrong_changes(sent: Sequence[Record], shown: Sequence[Record], buried: Collection[str]) -> set[str]:
+    """Ids of changes that are not shown as they were sent. buried: the ids whose tombstones have to be shown."""
     ours, theirs = by_record_id(sent), by_record_id(shown)
     wrong = {record_id for record_id in theirs.keys() - ours.keys() if record_id != TIMESTAMP_MARKER}
     for record_id, change in ours.items():
         there = theirs.get(record_id)
         if is_tombstone(change):
-            missing = with_tombstones and there is None and record_id != TIMESTAMP_MARKER
-            if missing or (there is not None and there != change):
+            if (there is None and record_id in buried) or (there is not None and there != change):
                 wrong.add(record_id)
         elif not is_exactly(there, change):
             wrong.add(record_id)

@@ -19,7 +19,7 @@ from kinto_signer.core.trust import check, check_signed
 from kinto_signer.errors import NotYetValidError, SigningError, UnsignableValue
 from kinto_signer.plugin.resources import Place, Resource
 from kinto_signer.plugin.storage import StorageRepository
-from kinto_signer.server.authorities import Authorities
+from kinto_signer.server.authorities import Authorities, other_attributes
 from kinto_signer.server.own import CLAIM, COPIED_ATTRIBUTES, PUBLISHED_TO, Own
 from kinto_signer.server.places import create_place
 from kinto_signer.server.signing import Signing
@@ -64,7 +64,9 @@ class Publisher:
         self._clock.lap("look")
         if records is None and destination.records:
             check(name, self.repository.changeset(name), self.signing.trust(resource))
-        planned = plan(wanted, destination, authorities.held, now_ms())
+        copied = self.repository.attributes(resource.source.name) or {}
+        renew = authorities.have_other(copied) or (own.timestamp > 0 and other_attributes(own.attributes or {}, copied))
+        planned = plan(wanted, destination, authorities.held, now_ms(), renew=renew)
         self._refuse_values(resource, planned)
         authorities.plan(planned.authorities)
         self.repository.write(name, planned.destination)
