@@ -250,6 +250,20 @@ class GuardRefusedError(KintoSignerError):
         self.reason = reason
 
 
+class MalformedChangesetError(GuardRefusedError):
+    """A posted changeset that is not what the protocol promises."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="bad-answer")
+
+
+class ChangesetTooLargeError(GuardRefusedError):
+    """A posted changeset of more bytes than the server takes."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="too-large")
+
+
 class StoredStateError(KintoSignerError):
     """What an authority holds is not what it accepted: it was altered behind its back. Only a complete publication mends it."""
 

@@ -38,13 +38,15 @@ class Guarding:
         for plugin in included.split() if isinstance(included, str) else included:
             if plugin in FORBIDDEN_PLUGINS:
                 raise ConfigurationError(
-                    f"kinto.includes has {plugin} beside kinto_signer.authority: it would wipe what is guarded. Remove one of them."
+                    f"kinto.includes has {plugin} beside kinto_signer.authority: it would wipe what is guarded. "
+                    "Remove one of them."
                 )
         settings = Settings(raw, AUTHORITY)
         places = parse_places("kinto.authority.resources", settings.get("resources"))
         if not places:
             raise ConfigurationError(
-                "kinto.authority.resources is empty: name what is to be guarded, e.g. `kinto.authority.resources = /buckets/main`."
+                "kinto.authority.resources is empty: name what is to be guarded, e.g. "
+                "`kinto.authority.resources = /buckets/main`."
             )
         guarding = cls(settings, places, tuple(lines_without_plugin(raw)))
         for place in places:

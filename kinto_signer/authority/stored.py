@@ -14,8 +14,16 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 from kinto_signer.core.acceptance import Accepted, attributes_digest, refuse_replay
 from kinto_signer.core.canonical import Digests, digests_of_chunks
 from kinto_signer.core.trust import Trust, check_content
-from kinto_signer.errors import BadAnswerError, ConflictError, GuardRefusedError, KintoSignerError, StoredStateError, UnsignableValue
+from kinto_signer.errors import (
+    BadAnswerError,
+    ConflictError,
+    GuardRefusedError,
+    KintoSignerError,
+    StoredStateError,
+    UnsignableValue,
+)
 from kinto_signer.plugin.kept import Forms, KeptForms
+from kinto_signer.plugin.resources import Place
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
 
 RESOURCE = "kinto-signer"
@@ -102,8 +110,8 @@ class StoredStates:
         check_content(name, shown, content, trust, timestamp=held.timestamp)
         digest = attributes_digest(attributes)
         refuse_replay(name, held.timestamp, content.hash, digest, held.accepted)
-        carried = held.accepted is None or held.etag == (held.accepted.etag if _same(held) else held.timestamp)
-        if not carried:
+        expected = held.accepted.etag if held.accepted and held.accepted.timestamp == held.timestamp else held.timestamp
+        if held.accepted and held.etag != expected:
             raise GuardRefusedError(
                 f"{name}: the list of records has the timestamp {held.etag}, and {held.timestamp} was signed: something was "
                 "written there besides.",
@@ -111,16 +119,16 @@ class StoredStates:
             )
         return Accepted(held.timestamp, content.hash, digest, held.etag)
 
-    def names(self, buckets: Iterable[str]) -> list[str]:
-        """The collections of the buckets, as ``bucket/collection``."""
-        return [f"{bucket}/{found['id']}" for bucket in buckets for found in self._collections(bucket)]
+    def names(self, places: Iterable[Place]) -> list[str]:
+        """The guarded collections that there are, or that something was accepted for, as ``bucket/collection``."""
+        found: list[str] = []
+        for place in places:
+            there = [place.collection] if place.collection else self.repository.collections(place.bucket)
+            found += [f"{place.bucket}/{collection}" for collection in there if self._known(f"{place.bucket}/{collection}")]
+        return list(dict.fromkeys(found))
 
-    def _collections(self, bucket: str) -> list[Any]:
-        return list(self.repository.objects("collection", f"/buckets/{bucket}"))
-
-
-def _same(held: Held) -> bool:
-    return held.accepted is not None and held.accepted.timestamp == held.timestamp
+    def _known(self, name: str) -> bool:
+        return self.accepted(name) is not None or self.repository.attributes(name) is not None
 
 
 def digest_of(forms: Forms, timestamp: int) -> Digests:
@@ -139,8 +147,8 @@ def committed(storage: Any) -> Any:
 def as_stored_state_error(name: str, error: KintoSignerError) -> StoredStateError:
     """What is wrong with what is stored, for whoever wanted to write."""
     return StoredStateError(
-        f"{name}: what is stored here is not what was accepted: {error.message} It was altered behind this server's back. Nothing "
-        "was stored. `kinto-signer push` on the signer publishes the signed state again.",
+        f"{name}: what is stored here is not what was accepted: {error.message} It was altered behind this server's back. "
+        "Nothing was stored. `kinto-signer push` on the signer publishes the signed state again.",
         reason=error.reason,
     )
 

@@ -1,40 +1,51 @@
 """Sees every write to a guarded collection, whoever makes it, and has the state verified before it is committed.
 
 The methods of the registry's storage are wrapped, so that views, batches, the deletion of a collection or a bucket (which
-tells nobody about the records), other plugins and commands are all seen. An inner 409 of a batch throws away the writes that came
-before it, and with them the transaction in which they were noted; what comes after is noted anew.
+tells nobody about the records), other plugins and commands are all seen. An inner 409 of a batch throws away the writes that
+came before it, and with them the transaction in which they were noted; what comes after is noted anew.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import transaction
 
-_COLLECTION = re.compile(r"/buckets/(?P<bucket>[^/*]+)/collections/(?P<collection>[^/*]+)\Z")
-_BUCKET = re.compile(r"/buckets/(?P<bucket>[^/*]+)\Z")
 WATCHED = ("create", "update", "delete", "delete_all")
+
+_COLLECTION = re.compile(r"/buckets/([^/*]+)/collections/([^/*]+)\Z")
+_BUCKET = re.compile(r"/buckets/([^/*]+)\Z")
+
+
+class Watcher(Protocol):
+    """Who is told."""
+
+    def guards(self, bucket: str, collection: str) -> bool: ...
+
+    def names(self) -> Iterable[str]:
+        """Every guarded collection that there is, or was."""
+        ...
+
+    def before_write(self, name: str) -> None:
+        """Called before the first write to a collection in a transaction; takes its lock."""
+        ...
+
+    def verify(self, name: str, ids: set[str]) -> None:
+        """Called before commit, with the ids of the records that were written. Raises to undo the transaction."""
+        ...
 
 
 class Watch:
-    """touched: called with the name of a guarded collection before the first write to it in a transaction.
+    """Wraps the methods of a storage. One object serves all threads."""
 
-    verify: called before commit with the name and the ids of the records that were written one by one.
-    """
-
-    def __init__(self, storage: Any, names_in: Callable[[str], list[str]], guards: Callable[[str, str], bool]) -> None:
-        self._names_in = names_in
-        self._guards = guards
+    def __init__(self, storage: Any, watcher: Watcher) -> None:
+        self._watcher = watcher
         self._off = threading.local()
-        self.touched: Callable[[str], None] = lambda name: None
-        self.verify: Callable[[str, set[str]], None] = lambda name, ids: None
-        self._storage = storage
         for method in WATCHED:
             setattr(storage, method, functools.partial(self._watched, getattr(storage, method), method))
 
@@ -47,33 +58,60 @@ class Watch:
         finally:
             self._off.on = False
 
-    def _watched(self, write: Callable[..., Any], method: str, resource_name: Any, parent_id: str, *rest: Any, **options: Any) -> Any:
-        if getattr(self._off, "on", False) or not parent_id.startswith("/buckets/"):
+    def _watched(
+        self, write: Callable[..., Any], method: str, resource_name: Any = None, parent_id: Any = None, *rest: Any, **options: Any
+    ) -> Any:
+        resource_name = options.pop("collection_id", resource_name)  # Kinto's old name for it
+        if getattr(self._off, "on", False):
             return write(resource_name, parent_id, *rest, **options)
-        names = list(self._affected(method, resource_name, parent_id, *rest, **options))
-        noted = [self._note(name) for name in names]
+        object_id = options.get("object_id", rest[0] if rest else None)
+        noted = [self._note(name) for name in self._affected(method, resource_name, str(parent_id), object_id)]
         result = write(resource_name, parent_id, *rest, **options)
-        if resource_name == "record":
+        if resource_name in ("record", None):
             for ids in noted:
                 ids.update(found["id"] for found in (result if isinstance(result, list) else [result]))
         return result
 
-    def _affected(self, method: str, resource_name: Any, parent_id: str, *rest: Any, **options: Any) -> Iterator[str]:
-        if "*" in parent_id or (resource_name is None and method == "delete_all"):
-            for bucket in self._buckets():
-                for name in self._names_in(bucket):
-                    uri = f"/buckets/{bucket}/collections/{name.partition('/')[2]}"
-                    if fnmatch.fnmatchcase(uri, parent_id) or fnmatch.fnmatchcase(f"/buckets/{bucket}", parent_id):
-                        yield name
-            return
-        collection, bucket_only = _COLLECTION.match(parent_id), _BUCKET.match(parent_id)
-        if resource_name == "record" and collection and self._guards(collection["bucket"], collection["collection"]):
-            yield f"{collection['bucket']}/{collection['collection']}"
-        elif resource_name == "collection" and bucket_only:
-            bucket = bucket_only["bucket"]
-            if method == "delete_all":
-                yield from self._names_in(bucket)
-            else:
-                collection_id = options.get("object_id") or _object_id(rest)
-                if collection_id and self._guards(bucket, collection_id):
-                    yield f"{bucket}/{collection_id}"
+    def _affected(self, method: str, resource_name: Any, parent_id: str, written: Any) -> list[str]:
+        """The guarded collections that a call writes to. written: the object, or its id."""
+        object_id = written.get("id") if isinstance(written, dict) else written
+        collection, bucket = _COLLECTION.match(parent_id), _BUCKET.match(parent_id)
+        if resource_name == "record" and collection:
+            return [f"{collection[1]}/{collection[2]}"] if self._watcher.guards(collection[1], collection[2]) else []
+        if resource_name == "collection" and bucket and method != "delete_all":
+            return [f"{bucket[1]}/{object_id}"] if self._watcher.guards(bucket[1], str(object_id)) else []
+        if resource_name == "bucket" and method == "delete":
+            return self._below(f"/buckets/{object_id}")
+        if resource_name in ("bucket", "collection", "record", None) and method == "delete_all":
+            return self._below("/buckets" if resource_name == "bucket" else parent_id.partition("*")[0])
+        return []
+
+    def _below(self, prefix: str) -> list[str]:
+        """The guarded collections whose URI begins so, or is the beginning of it."""
+        uris = {name: f"/buckets/{name.replace('/', '/collections/')}" for name in self._watcher.names()}
+        return [name for name, uri in uris.items() if uri.startswith(prefix) or prefix.startswith(uri)]
+
+    def _note(self, name: str) -> set[str]:
+        current = transaction.get()
+        noted = _data(current, self)
+        if noted is None:
+            noted = {}
+            current.set_data(self, noted)
+            current.addBeforeCommitHook(self._verify_all, (noted,))
+        if name not in noted:
+            self._watcher.before_write(name)
+            noted[name] = set()
+        return noted[name]
+
+    def _verify_all(self, noted: dict[str, set[str]]) -> None:
+        transaction.get().set_data(self, None)
+        for name, ids in noted.items():
+            self._watcher.verify(name, ids)
+
+
+def _data(current: Any, key: object) -> dict[str, set[str]] | None:
+    try:
+        found: dict[str, set[str]] | None = current.data(key)
+    except KeyError:
+        return None
+    return found

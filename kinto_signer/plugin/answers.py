@@ -6,9 +6,27 @@ import logging
 from typing import Any
 
 from kinto.core.errors import ERRORS, http_error
-from pyramid.httpexceptions import HTTPBadRequest, HTTPConflict, HTTPForbidden, HTTPNotFound, HTTPServiceUnavailable
+from pyramid.httpexceptions import (
+    HTTPBadRequest,
+    HTTPConflict,
+    HTTPForbidden,
+    HTTPNotFound,
+    HTTPPreconditionFailed,
+    HTTPRequestEntityTooLarge,
+    HTTPServiceUnavailable,
+)
 
-from kinto_signer.errors import ConflictError, KintoSignerError, NotFoundError, UnsignableValue, WorkflowError
+from kinto_signer.errors import (
+    ChangesetTooLargeError,
+    ConflictError,
+    GuardRefusedError,
+    KintoSignerError,
+    MalformedChangesetError,
+    NotFoundError,
+    OutdatedBaseError,
+    UnsignableValue,
+    WorkflowError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -40,22 +58,34 @@ def log_refusal(request: Any, answer: Any) -> None:
     )
 
 
+_KINDS: tuple[tuple[type[KintoSignerError], Any, Any], ...] = (
+    # The first that fits.
+    (UnsignableValue, HTTPBadRequest, ERRORS.INVALID_POSTED_DATA),
+    (MalformedChangesetError, HTTPBadRequest, ERRORS.INVALID_PARAMETERS),
+    (ChangesetTooLargeError, HTTPRequestEntityTooLarge, ERRORS.REQUEST_TOO_LARGE),
+    (GuardRefusedError, HTTPForbidden, ERRORS.FORBIDDEN),
+    (OutdatedBaseError, HTTPPreconditionFailed, ERRORS.MODIFIED_MEANWHILE),
+    (ConflictError, HTTPConflict, ERRORS.CONSTRAINT_VIOLATED),
+    (NotFoundError, HTTPNotFound, ERRORS.MISSING_RESOURCE),
+    (KintoSignerError, HTTPServiceUnavailable, ERRORS.BACKEND),
+)
+"""Which answer, and which of Kinto's error numbers, an error becomes."""
+
+
 def as_http(error: KintoSignerError) -> Any:
     """The answer, in Kinto's format: the message for people, ``details.reason`` for programs."""
-    details: dict[str, Any] = {"reason": error.reason}
+    answer, errno = next((answer, errno) for kind, answer, errno in _KINDS if isinstance(error, kind))
     if isinstance(error, WorkflowError):
-        kind = (HTTPForbidden(), ERRORS.FORBIDDEN) if error.forbidden else (HTTPBadRequest(), ERRORS.INVALID_POSTED_DATA)
-    elif isinstance(error, UnsignableValue):
-        kind = (HTTPBadRequest(), ERRORS.INVALID_POSTED_DATA)
-        details = {"reason": "unsignable", "record": error.record or "", "path": error.path}
-    elif isinstance(error, ConflictError):
-        kind = (HTTPConflict(), ERRORS.CONSTRAINT_VIOLATED)
-    elif isinstance(error, NotFoundError):
-        kind = (HTTPNotFound(), ERRORS.MISSING_RESOURCE)
-    else:
-        kind = (HTTPServiceUnavailable(), ERRORS.BACKEND)
-    answer, errno = kind
-    response = http_error(answer, errno=errno, message=error.message, details=details)
+        answer, errno = (HTTPForbidden, ERRORS.FORBIDDEN) if error.forbidden else (HTTPBadRequest, ERRORS.INVALID_POSTED_DATA)
+    response = http_error(answer(), errno=errno, message=error.message, details=_details(error))
     if response.status_code in (409, 503):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response
+
+
+def _details(error: KintoSignerError) -> dict[str, Any]:
+    if isinstance(error, UnsignableValue):
+        return {"reason": "unsignable", "record": error.record or "", "path": error.path}
+    if isinstance(error, OutdatedBaseError):
+        return {"reason": error.reason, "timestamp": error.timestamp, "hash": error.hash or ""}
+    return {"reason": error.reason}

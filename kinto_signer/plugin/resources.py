@@ -12,6 +12,8 @@ ID = r"[a-zA-Z0-9][a-zA-Z0-9_-]*"
 _URI = re.compile(rf"/buckets/(?P<bucket>{ID})(/collections/(?P<collection>{ID}))?$")
 _SHORT = re.compile(rf"(?P<bucket>{ID})(/(?P<collection>{ID}))?$")
 SETTING = "kinto.signer.resources"
+EVERYONE = "system.Everyone"
+"""Kinto's name for whoever asks, known or not."""
 _NO_PLACE = "neither `/buckets/ID`, `/buckets/ID/collections/ID` nor `bucket/collection`"
 
 

@@ -155,14 +155,19 @@ class StorageRepository:
         stored: dict[str, Any] = self.storage.update("collection", f"/buckets/{bucket}", collection, kept)
         return stored
 
-    def ensure_bucket(self, bucket: str) -> bool:
-        """Make the bucket if it is not there; returns whether it was made."""
+    def has_bucket(self, bucket: str) -> bool:
         try:
             self.storage.get("bucket", "", bucket)
         except ObjectNotFoundError:
-            self.storage.create("bucket", "", {"id": bucket})
-            return True
-        return False
+            return False
+        return True
+
+    def ensure_bucket(self, bucket: str) -> bool:
+        """Make the bucket if it is not there; returns whether it was made."""
+        if self.has_bucket(bucket):
+            return False
+        self.storage.create("bucket", "", {"id": bucket})
+        return True
 
     def apply(self, name: str, changeset: Changeset) -> None:
         held = by_record_id(self.records(name))

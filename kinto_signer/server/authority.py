@@ -16,10 +16,10 @@ from kinto_signer.core.changeset import TIMESTAMP_MARKER, Changeset, is_tombston
 from kinto_signer.core.plan import Held
 from kinto_signer.core.trust import Trust, check, check_signed
 from kinto_signer.errors import BadSignatureError, ConfigurationError, ConflictError, UnreachableError, VerificationError
+from kinto_signer.plugin.resources import EVERYONE
 from kinto_signer.plugin.storage import collection_uri
 from kinto_signer.server.connection import Connection, as_object
 from kinto_signer.server.own import CLAIM, COPIED_ATTRIBUTES, Own, Seen
-from kinto_signer.server.places import EVERYONE
 from kinto_signer.server.root import Root, Sender, in_context
 
 logger = logging.getLogger(__name__)

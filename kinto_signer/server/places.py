@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kinto_signer.plugin.resources import Place
+from kinto_signer.plugin.resources import EVERYONE, Place
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
-
-EVERYONE = "system.Everyone"
 
 
 def create_place(registry: Any, place: Place, *, writable: bool = False) -> bool:

@@ -70,5 +70,9 @@ def since(state: Changeset, timestamp: int) -> Changeset:
     return dataclasses.replace(state, changes=newer, since=timestamp)
 
 
+def tombstone_of(record_id: str, timestamp: int) -> dict[str, Any]:
+    return {"id": record_id, "last_modified": timestamp, "deleted": True}
+
+
 def now_ms() -> int:
     return int(time.time() * 1000)

@@ -1,0 +1,179 @@
+"""A posted changeset: verified, and its whole list of changes prepared, before the first write; all of it or nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kinto_signer.authority.guard import REFUSED, Guard, now_ms
+from kinto_signer.authority.stored import Held, digest_of
+from kinto_signer.core.acceptance import (
+    Accepted,
+    Effective,
+    Posted,
+    attributes_digest,
+    effective,
+    published_attributes,
+    refuse_replay,
+    refuse_time,
+)
+from kinto_signer.core.canonical import Digests, Record, canonical_parsed, find_problem
+from kinto_signer.core.changeset import is_tombstone
+from kinto_signer.core.trust import check_content
+from kinto_signer.errors import BadAnswerError, GuardRefusedError, OutdatedBaseError, StorageError, UnsignableValue
+from kinto_signer.plugin.bulk import apply_in_bulk
+from kinto_signer.plugin.kept import Forms
+from kinto_signer.plugin.storage import collection_uri
+
+
+@dataclass(frozen=True)
+class Published:
+    """What A holds after a posted changeset, and what was done for it.
+
+    before: the collection's attributes, None if it was made. changes: None if nothing had to be written. old: the records that
+    were replaced or removed, by id.
+    """
+
+    timestamp: int
+    hash: str
+    attributes: Mapping[str, Any]
+    before: Mapping[str, Any] | None
+    changes: Effective | None
+    old: Mapping[str, Record]
+
+
+class Publication:
+    """One posted changeset on its way into the storage, in the current transaction."""
+
+    def __init__(self, guard: Guard, name: str, posted: Posted) -> None:
+        self.guard = guard
+        self.name = name
+        self.posted = posted
+        self._states = guard.states
+        self._uri = collection_uri(name)
+        self._trust = guard.trust(name)
+
+    def carry_out(self) -> Published:
+        """Store it. The caller keeps readers out on memory.
+
+        Raises OutdatedBaseError if A holds another state than `base`, ConflictError if somebody else publishes, GuardRefusedError
+        for what no key signed or what is old, StoredStateError if what A holds was altered behind its back.
+        """
+        name, posted = self.name, self.posted
+        self._states.lock(name, self.guard.guarding.lock_timeout_s)
+        held = self._states.held(name)
+        if posted.base != held.timestamp:
+            raise OutdatedBaseError(
+                f"{name}: this publication builds on {posted.base or 'nothing'}, and the state of "
+                f"{held.timestamp or 'nothing'} is held here. Nothing was stored.",
+                timestamp=held.timestamp,
+                hash_=(held.attributes or {}).get("hash"),
+            )
+        refuse_time(name, posted.timestamp, now_ms(), self.guard.guarding.tolerance_ms)
+        before = self._forms(held)
+        after = self._after(before)
+        content = digest_of(after, posted.timestamp)
+        attributes = self._verified(held, content)
+        old, changes = self._changes(held, before, after)
+        if before.chunks == after.chunks and self._is_held_already(held, attributes):
+            return Published(posted.timestamp, content.hash, held.attributes or {}, held.attributes, None, {})
+        stored = self._write(changes, attributes)
+        self._refuse_other_content(changes, before, after)
+        accepted = Accepted(posted.timestamp, content.hash, attributes_digest(attributes), posted.timestamp)
+        with self.guard.watch.off():
+            self._states.accept(name, accepted)
+        return Published(posted.timestamp, content.hash, stored, held.attributes, changes, old)
+
+    # --- verified before anything is written -------------------------------------------------------------------------------
+
+    def _forms(self, held: Held) -> Forms:
+        if held.attributes is None:
+            return Forms()
+        try:
+            return self._states.forms(self.name)
+        except BadAnswerError:
+            if self.posted.complete:
+                return Forms()
+            self.guard.refuse_if_damaged(self.name)
+            raise
+
+    def _after(self, before: Forms) -> Forms:
+        """The canonical forms of the records as they are to be."""
+        chunks = {} if self.posted.complete else dict(before.chunks)
+        for change in self.posted.changes:
+            if is_tombstone(change):
+                chunks.pop(change["id"], None)
+            else:
+                chunks[change["id"]] = self._form(change)
+        return Forms(chunks)
+
+    def _form(self, record: Record) -> bytes:
+        try:
+            form = canonical_parsed(record)
+        except UnsignableValue as error:
+            raise GuardRefusedError(f"{self.name}: {error.message}. Nothing was stored.", reason="bad-answer") from error
+        if b"\\u0000" in form:
+            problem = find_problem(record, allow_floats=True)
+            if problem and "U+0000" in problem.why:
+                raise GuardRefusedError(
+                    f"{self.name}: record {record['id']!r}, {problem.path}: {problem.why}. Nothing was stored.",
+                    reason="bad-answer",
+                )
+        return form
+
+    def _verified(self, held: Held, content: Digests) -> dict[str, Any]:
+        """The attributes to be stored, if content and attributes may be accepted."""
+        posted, name = self.posted, self.name
+        bucket, _, collection = name.partition("/")
+        try:
+            check_content(
+                name, {"bucket": bucket, "id": collection, **posted.metadata}, content, self._trust, timestamp=posted.timestamp
+            )
+            attributes = published_attributes(name, posted, content.hash)
+            refuse_replay(name, posted.timestamp, content.hash, attributes_digest(attributes), held.accepted)
+        except REFUSED as error:
+            if not posted.complete:
+                self.guard.refuse_if_damaged(name)
+            raise GuardRefusedError(f"{error.message} Nothing was stored.", reason=error.reason) from error
+        return attributes
+
+    def _changes(self, held: Held, before: Forms, after: Forms) -> tuple[dict[str, Record], Effective]:
+        named = {change["id"] for change in self.posted.changes}
+        gone = before.chunks.keys() - after.chunks.keys() - named
+        old = {key: json.loads(before.chunks[key]) for key in (named | gone) & before.chunks.keys()}
+        return old, effective(self.posted, old, sorted(gone), held.etag)
+
+    def _is_held_already(self, held: Held, attributes: Mapping[str, Any]) -> bool:
+        """Whether the very same was published before, and is stored unharmed."""
+        shown = {key: value for key, value in (held.attributes or {}).items() if key not in ("id", "last_modified")}
+        return held.timestamp == self.posted.timestamp == held.etag and shown == attributes and held.accepted is not None
+
+    # --- written ------------------------------------------------------------------------------------------------------------
+
+    def _write(self, changes: Effective, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        posted, repository = self.posted, self._states.repository
+        with self.guard.watch.off():
+            repository.ensure_bucket(self.name.partition("/")[0])
+            apply_in_bulk(repository.storage, self._uri, changes.changes, complete=posted.complete, timestamp=posted.timestamp)
+            return repository.set_attributes(self.name, attributes)
+
+    def _refuse_other_content(self, changes: Effective, before: Forms, after: Forms) -> None:
+        """What counts is what was stored: it is read back and has to be what was verified."""
+        storage, kept = self._states.storage, self._states.kept
+        try:
+            if self.posted.complete:
+                found = kept.read(storage, self._uri)
+            else:
+                found = kept.reread(storage, self._uri, before, {change["id"] for change in changes.changes})
+        except UnsignableValue as error:
+            raise StorageError(
+                f"{self.name}: the storage changed what was written to it: {error.message}. Nothing was kept."
+            ) from error
+        etag = self._states.repository.etag(self.name)
+        if found.chunks != after.chunks or etag != self.posted.timestamp:
+            raise StorageError(
+                f"{self.name}: the storage holds something else than what was written to it (its timestamp is {etag}). Nothing "
+                "was kept."
+            )
