@@ -55,12 +55,3 @@ def signer_settings(
     if authority:
         settings |= {"kinto.signer.authority.url": authority, "kinto.signer.authority.auth": auth}
     return settings
-
-
-def guarded_settings(public_key: Path, database: str | None = None, *, resources: str = "/buckets/main") -> Settings:
-    """A with its plugin."""
-    return kinto_settings(database) | {
-        "kinto.includes": "kinto_signer.authority",
-        "kinto.authority.resources": resources,
-        "kinto.authority.public_keys": str(public_key),
-    }
