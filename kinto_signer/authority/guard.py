@@ -88,12 +88,12 @@ class Guard:
         return self.guarding.trust(bucket, collection)
 
     def refuse_if_damaged(self, name: str) -> None:
-        """Raises StoredStateError if what was committed last does not verify: then nothing but that is the reason."""
-        states = StoredStates(committed(self.registry.storage), self.kept) if self.states.repository.atomic else self.states
+        """Raises StoredStateError if what was committed last does not verify: then that is the reason for any refusal."""
         if not self.states.repository.atomic:
             return  # what is stored is what is being written
+        states = StoredStates(committed(self.registry.storage), self.kept)
         held = states.held(name)
-        if held.attributes is None and held.accepted is None:
+        if held.attributes is None:
             return
         try:
             states.verify(name, held, self.trust(name))

@@ -51,6 +51,7 @@ class Publication:
         self.guard = guard
         self.name = name
         self.posted = posted
+        self.made_bucket = False
         self._states = guard.states
         self._uri = collection_uri(name)
         self._trust = guard.trust(name)
@@ -155,7 +156,7 @@ class Publication:
     def _write(self, changes: Effective, attributes: Mapping[str, Any]) -> dict[str, Any]:
         posted, repository = self.posted, self._states.repository
         with self.guard.watch.off():
-            repository.ensure_bucket(self.name.partition("/")[0])
+            self.made_bucket = repository.ensure_bucket(self.name.partition("/")[0])
             apply_in_bulk(repository.storage, self._uri, changes.changes, complete=posted.complete, timestamp=posted.timestamp)
             return repository.set_attributes(self.name, attributes)
 

@@ -88,7 +88,7 @@ class StoredStates:
 
     def accept(self, name: str, accepted: Accepted) -> None:
         """Remember it, also for the time after the collection was deleted."""
-        self.storage.update(RESOURCE, _parent(name), ID, accepted.as_json())
+        self.storage.update(RESOURCE, _parent(name), ID, {"name": name, **accepted.as_json()})
 
     def forms(self, name: str) -> Forms:
         """The canonical forms of the records. Raises BadAnswerError for what has none."""
@@ -121,14 +121,13 @@ class StoredStates:
 
     def names(self, places: Iterable[Place]) -> list[str]:
         """The guarded collections that there are, or that something was accepted for, as ``bucket/collection``."""
-        found: list[str] = []
+        found: dict[str, None] = {}
         for place in places:
-            there = [place.collection] if place.collection else self.repository.collections(place.bucket)
-            found += [f"{place.bucket}/{collection}" for collection in there if self._known(f"{place.bucket}/{collection}")]
-        return list(dict.fromkeys(found))
-
-    def _known(self, name: str) -> bool:
-        return self.accepted(name) is not None or self.repository.attributes(name) is not None
+            there = [f"{place.bucket}/{collection}" for collection in self.repository.collections(place.bucket)]
+            remembered = self.storage.list_all(RESOURCE, _parent(f"{place.bucket}/*"))
+            known = [*there, *(entry["name"] for entry in remembered if entry["id"] == ID)]
+            found |= dict.fromkeys(name for name in known if place.collection is None or name == place.name)
+        return list(found)
 
 
 def digest_of(forms: Forms, timestamp: int) -> Digests:

@@ -62,21 +62,24 @@ def post_changeset(request: Any) -> dict[str, Any]:
     except BadAnswerError as error:
         raise MalformedChangesetError(error.message) from error
     with exclusive(request.registry):
-        published = Publication(guard, name, posted).carry_out()
-        if published.before is None and published.changes is not None:
-            _give_permissions(request, name)
+        publication = Publication(guard, name, posted)
+        published = publication.carry_out()
+        _give_permissions(request, name, bucket=publication.made_bucket, collection=published.before is None)
     announce(request, name, published)
     request.response.status = 201 if published.before is None else 200
     _log(request, name, published)
     return _answer(published)
 
 
-def _give_permissions(request: Any, name: str) -> None:
-    """A new collection is read by everybody, and written by who made it."""
-    uri = collection_uri(name)
-    request.registry.permission.add_principal_to_ace(uri, "read", EVERYONE)
-    if request.prefixed_userid:
-        request.registry.permission.add_principal_to_ace(uri, "write", request.prefixed_userid)
+def _give_permissions(request: Any, name: str, *, bucket: bool, collection: bool) -> None:
+    """What was made is written by who made it, as in Kinto; a new collection is read by everybody."""
+    grant, user = request.registry.permission.add_principal_to_ace, request.prefixed_userid
+    if bucket and user:
+        grant(f"/buckets/{name.partition('/')[0]}", "write", user)
+    if collection:
+        grant(collection_uri(name), "read", EVERYONE)
+        if user:
+            grant(collection_uri(name), "write", user)
 
 
 def _answer(published: Published) -> dict[str, Any]:
