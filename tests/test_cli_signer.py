@@ -179,7 +179,7 @@ def test_single_collections_and_bearer_tokens(run, live_kinto, key_pair):
     code, out, _ = run("status", "--format", "json", server=server.url)
     assert [state["name"] for state in json.loads(out)["collections"]] == [NAME]
     code, out, _ = run("status", "main-workspace/unsigned", server=server.url)
-    assert (code, out) == (0, "main-workspace/unsigned: no status\n")
+    assert (code, out.splitlines()[0]) == (0, "main-workspace/unsigned: no status")
     assert run("status", server=server.url, auth="Bearer abc")[0] == 4
 
 
@@ -193,7 +193,7 @@ def test_single_collections_and_bearer_tokens(run, live_kinto, key_pair):
         b"{}",
         b"3",
         b"null",
-        b'{"data": []}',
+        b'{"data": 1}',
         b'{"data": {}, "capabilities": []}',
         b'{"capabilities": {"signer": 1}}',
         b"<html>",
