@@ -62,9 +62,13 @@ def post_changeset(request: Any) -> dict[str, Any]:
     except BadAnswerError as error:
         raise MalformedChangesetError(error.message) from error
     with exclusive(request.registry):
+        bucket = name.partition("/")[0]
+        makes_bucket = not StorageRepository(request.registry.storage).has_bucket(bucket)
         published = Publication(guard, name, posted).carry_out()
         if published.before is None and published.changes is not None:
             _give_permissions(request, name)
+            if makes_bucket:
+                _give_bucket(request, bucket)
     announce(request, name, published)
     request.response.status = 201 if published.before is None else 200
     _log(request, name, published)
@@ -77,6 +81,12 @@ def _give_permissions(request: Any, name: str) -> None:
     request.registry.permission.add_principal_to_ace(uri, "read", EVERYONE)
     if request.prefixed_userid:
         request.registry.permission.add_principal_to_ace(uri, "write", request.prefixed_userid)
+
+
+def _give_bucket(request: Any, bucket: str) -> None:
+    """A new bucket is written by who made it, as everywhere in Kinto: the next collection in it is made by the same signer."""
+    if request.prefixed_userid:
+        request.registry.permission.add_principal_to_ace(f"/buckets/{bucket}", "write", request.prefixed_userid)
 
 
 def _answer(published: Published) -> dict[str, Any]:
