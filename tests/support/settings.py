@@ -28,6 +28,15 @@ def authority_settings(database: str | None = None) -> Settings:
     return kinto_settings(database) | {"kinto.batch_max_requests": "20000"}
 
 
+def guarded_settings(public_key: Path, database: str | None = None, resources: str = "/buckets/main") -> Settings:
+    """A with the plugin, which accepts what this key signed and nothing else."""
+    return kinto_settings(database) | {
+        "kinto.includes": "kinto_signer.authority",
+        "kinto.authority.resources": resources,
+        "kinto.authority.public_keys": str(public_key),
+    }
+
+
 def signer_settings(
     private_key: Path,
     *,
