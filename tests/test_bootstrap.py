@@ -181,3 +181,27 @@ def test_buckets_and_collections_are_created_at_start_up(key_pair, storage_url):
     app.get("/buckets/p/collections/x/records")
     app.get("/buckets/d/collections/y/records")
     app.get("/buckets/a/collections/x/records", status=401)
+
+
+def test_the_command_says_what_is_wrong_with_the_file(key_pair, authority, tmp_path):
+    """Each in one line, without a traceback."""
+    ini = tmp_path / "signer.ini"
+    settings = signer_settings(key_pair.private, database="postgresql://nobody@127.0.0.1:1/none", authority=authority.url)
+    write_ini(ini, settings)
+    done = run_bootstrap(ini)
+    assert (done.returncode, "[unreachable]" in done.stderr, "Traceback" in done.stderr) == (5, True, False)
+    for text, words in (
+        ("[app:main\n", "cannot be loaded"),
+        ("[other]\nx = 1\n", "cannot be loaded"),
+        (ini.read_text().replace(str(key_pair.private), "/nowhere/key.pem"), "/nowhere/key.pem"),
+        (ini.read_text().replace("kinto.includes = kinto_signer", "kinto.includes = no_such_plugin"), "no_such_plugin"),
+    ):
+        broken = tmp_path / "broken.ini"
+        broken.write_text(text)
+        done = run_bootstrap(broken)
+        assert done.returncode == 2, done.stderr
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+    write_ini(ini, {name: value for name, value in settings.items() if name != "kinto.includes"})
+    done = run_bootstrap(ini)
+    assert (done.returncode, "kinto_signer is not in its kinto.includes" in done.stderr) == (2, True)

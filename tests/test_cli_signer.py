@@ -179,5 +179,73 @@ def test_single_collections_and_bearer_tokens(run, live_kinto, key_pair):
     code, out, _ = run("status", "--format", "json", server=server.url)
     assert [state["name"] for state in json.loads(out)["collections"]] == [NAME]
     code, out, _ = run("status", "main-workspace/unsigned", server=server.url)
-    assert (code, out) == (0, "main-workspace/unsigned: no status\n")
+    assert (code, out.splitlines()[0]) == (0, "main-workspace/unsigned: no status")
     assert run("status", server=server.url, auth="Bearer abc")[0] == 4
+
+
+# --- odd answers ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b"{}",
+        b"3",
+        b"null",
+        b'{"data": 1}',
+        b'{"data": {}, "capabilities": []}',
+        b'{"capabilities": {"signer": 1}}',
+        b"<html>",
+    ],
+)
+@pytest.mark.parametrize("command", [["status"], ["status", NAME], ["approve", NAME], ["push"], ["adopt", NAME]])
+def test_odd_answers_are_errors(run, command, body):
+    with HostileServer(answering(200, body)) as server:
+        code, out, err = run(*command, "--format", "json", server=server.url)
+    assert code in (2, 3), out + err
+    assert json.loads(out)["error"]["reason"] in ("bad-answer", "configuration")
+
+
+# --- authorities ------------------------------------------------------------------------------------------------------------
+
+
+def test_status_push_and_adopt(run, live_kinto, key_pair):
+    from tests.support.settings import authority_settings
+
+    authority = live_kinto(authority_settings(), name="authority")
+    settings = signer_settings(key_pair.private, authority=authority.url)
+    settings |= {"kinto.signer.status_principals": "system.Authenticated", "kinto.signer.authority.timeout_seconds": "10"}
+    server = live_kinto(settings, name="signer")
+    client = server.client("alice")
+    client.create_bucket(id="main-workspace", permissions={"read": ["system.Authenticated"]})
+    client.create_collection(bucket="main-workspace", id="regions")
+    client.create_record(bucket="main-workspace", collection="regions", id="r1", data={"n": 1})
+    assert run("approve", NAME, server=server.url)[0] == 0
+    code, out, _ = run("status", NAME, server=server.url)
+    assert (code, "readers get the last approval" in out, "last success: " in out) == (0, True, True)
+    code, out, err = run("adopt", NAME, server=server.url)
+    assert (code, "Nothing to take over" in err) == (6, True)
+    assert run("adopt", NAME, "--authority", "xx", server=server.url)[0] == 2
+    authority.sigkill()
+    code, out, _ = run("status", NAME, server=server.url)
+    assert (code, "not known whether" in out) == (1, True)
+    code, out, err = run("push", NAME, server=server.url)
+    assert (code, "[unreachable]" in err) == (5, True)
+    code, out, _ = run("status", NAME, "--format", "json", server=server.url)
+    (seen,) = json.loads(out)["collections"][0]["authorities"]
+    assert (seen["failing"], seen["last_error"]["reason"]) == (True, "unreachable")
+    authority.start()
+    code, out, _ = run("status", server=server.url)
+    assert (code, "do NOT get the last approval" in out, "kinto-signer push" in out or "does not have" in out) == (1, True, True)
+    code, out, _ = run("push", "--to", "authority", server=server.url)
+    assert (code, "main/regions to authority: it had nothing; 1 records" in out) == (0, True)
+    code, out, _ = run("status", NAME, server=server.url)
+    assert (code, "(mended since)" in out) == (0, True)
+
+
+def test_status_says_when_the_authorities_are_not_shown(run, signer):
+    code, out, _ = run("status", NAME, server=signer.url)
+    assert (code, "kinto.signer.status_principals" in out) == (0, True)
+    code, _, err = run("push", server=signer.url)
+    assert (code, "kinto.signer.status_principals" in err) == (6, True)

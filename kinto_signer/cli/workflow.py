@@ -90,10 +90,12 @@ class Signer:
     # --- what is for `kinto.signer.status_principals` ----------------------------------------------------------------
 
     def authorities(self, name: str) -> list[dict[str, Any]] | None:
-        """What S tells of the authorities of a source collection; None where it does not tell us."""
+        """What S tells of the authorities of a source collection; None where it does not tell us, nothing for no source."""
         try:
             listed = self._signer("GET", "/signer/status", params={"collection": name})
-        except (CredentialsError, GuardRefusedError, NotFoundError):
+        except NotFoundError:
+            return []
+        except (CredentialsError, GuardRefusedError):
             return None
         found = self._expected("the status of one collection", lambda: listed[0])
         return self._expected("a list of authorities", lambda: [dict(authority) for authority in found["authorities"]])
@@ -103,13 +105,13 @@ class Signer:
         asked = {"collection": name, "to": label}
         body = {key: value for key, value in asked.items() if value is not None}
         found = self._signer("POST", "/signer/push", payload=body)
-        return self._expected("a list of what was pushed", lambda: [dict(one) for one in found])
+        return self._expected("a list of what was pushed", lambda: [dict(one.items()) for one in _listed(found)])
 
     def adopt(self, name: str, label: str | None) -> dict[str, Any]:
         """Have S take over what an authority holds; returns what was taken."""
         body = {"collection": name} | ({"authority": label} if label else {})
         found = self._signer("POST", "/signer/adopt", payload=body)
-        return self._expected("what was taken over", lambda: dict(found.items()))
+        return self._expected("what was taken over", lambda: {"source": found["source"], **found})
 
     def _signer(self, method: str, path: str, **options: Any) -> Any:
         def call() -> Any:
@@ -162,6 +164,12 @@ class Signer:
             raise UnreachableError(
                 f"{self.server} cannot be reached ({type(error).__name__}). Nothing is known to be done."
             ) from error
+
+
+def _listed(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("no list")
+    return value
 
 
 def _names(bucket: str, listed: Any) -> list[str]:

@@ -115,9 +115,9 @@ class ChangesetAuthority:
             self._alive = frozenset(record["id"] for record in state.records)
             answer = self._post(state.timestamp, writes, attributes)
 
-    def complete(self, changes: Sequence[Record], attributes: Mapping[str, Any]) -> None:
-        """Replace whatever A holds by the whole signed state: records and tombstones."""
-        self._post(0, changes, attributes, complete=True)
+    def complete(self, base: int, changes: Sequence[Record], attributes: Mapping[str, Any]) -> None:
+        """Replace whatever A holds by the whole signed state: records and tombstones. base: the timestamp that A shows."""
+        self._post(base, changes, attributes, complete=True)
 
     def _post(
         self,

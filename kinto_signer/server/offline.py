@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ def run_bootstrap(ini: Path) -> list[Done]:
     """
     if not ini.is_file():
         raise ConfigurationError(f"--ini {ini}: there is no such file.")
+    # Kinto logs the traceback of each error of the database; ours says what matters.
+    logging.getLogger("kinto.core.storage.postgresql.client").setLevel(logging.CRITICAL)
     try:
         return _run(ini)
     except BackendError as error:

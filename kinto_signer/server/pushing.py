@@ -86,15 +86,16 @@ def _one(registry: Any, resource: Resource, settings: AuthoritySettings, own: Ow
 
 
 def _by_changeset(target: ChangesetAuthority, own: Own) -> str:
+    claimed = 0
     try:
         seen: Seen | None = target.look(own, whole=True)
     except KintoSignerError as error:
         if error.reason not in DAMAGED:
             raise
-        _refuse_ahead(target.connection.url, own, target.claimed())
-        seen = None
+        claimed, seen = target.claimed(), None
+        _refuse_ahead(target.connection.url, own, claimed)
     if seen is None:
-        target.complete(own.held.changes, own.published)
+        target.complete(claimed, own.held.changes, own.published)
         target.read_back(own.held.changes, own.published, NOTHING_SEEN)
         return f"it did not verify; replaced as a whole, {len(own.held.records)} records"
     if seen.signed == own.signed and not seen.held.fresh:
@@ -110,7 +111,7 @@ def _by_changeset(target: ChangesetAuthority, own: Own) -> str:
         target.push(writes, own.published, seen)
         target.read_back(writes, own.published, seen)
     else:
-        target.complete(own.held.changes, own.published)
+        target.complete(seen.state.timestamp, own.held.changes, own.published)
         target.read_back(own.held.changes, own.published, NOTHING_SEEN)
     return f"{before}; {describe(diff(own.held.records, seen.state.records))}"
 

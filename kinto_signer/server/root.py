@@ -97,10 +97,11 @@ class Sender:
         answer = self.connection.request(method, path, body, headers=headers, compress=compress)
         if answer.status in accept:
             return answer
-        said = f"{method} {path} answered {answer.status} {str(answer.body.get('message'))[:200]!r}"
+        message = str(answer.body.get("message"))
+        said = f"{method} {path} answered {answer.status} {message[:200]!r}"
         reason = as_object(answer.body.get("details")).get("reason")
         if isinstance(reason, str) and reason:
-            raise with_reason(f"{self.connection.url} refused: {said}. S is as before.", reason)
+            raise with_reason(f"{self.connection.url} refused {method} {path}: {message[:1000]!r}. S is as before.", reason)
         if answer.status in (401, 403):
             raise CredentialsError(
                 f"{self.connection.url}: {self.account} lacks the permission {lacks}: {said}. Nothing was published."
