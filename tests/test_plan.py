@@ -141,3 +141,20 @@ def test_other_attributes_take_a_new_timestamp_once():
     assert [change["id"] for change in other.authorities[0]] == ["a"], "the record carries the new timestamp"
     first = plan([record], Held(0, (), True), [Held(0, (), True)], now=50, renew=True)
     assert [change["id"] for change in first.authorities[0]] == ["a"]
+
+
+def test_an_authority_that_holds_what_the_signer_does_is_compared_once(monkeypatch):
+    from kinto_signer.core import plan as module
+
+    compared = []
+    same = module.same_content
+    monkeypatch.setattr(module, "same_content", lambda one, other: compared.append(1) or same(one, other))
+    records = [{"id": str(number), "v": number, "last_modified": 100 + number} for number in range(50)]
+    held = Held(149, records)
+    source = [*records[1:], {"id": "0", "v": "new", "last_modified": 500}]
+    alone = plan(source, held, [], now=50)
+    cost = len(compared)
+    both = plan(source, held, [held, held], now=50)
+    assert len(compared) == 2 * cost
+    assert both.authorities == [alone.destination] * 2
+    assert both.destination == alone.destination

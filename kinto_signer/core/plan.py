@@ -54,7 +54,8 @@ def plan(source: Sequence[Record], destination: Held, authorities: Sequence[Held
     Content that is the same everywhere keeps its timestamp, so that no difference means no new records. What an
     authority already holds of an earlier, unfinished publication keeps the timestamp it has there.
     """
-    places = [destination, *authorities]
+    everywhere, places = [destination, *authorities], _distinct([destination, *authorities])
+    authorities = places[1:]
     fresh_timestamp = count(max(now, *(max(place.etag, latest(place.changes)) for place in places)) + 1)
     records = _stamp(source, destination, authorities, fresh_timestamp)
     dead = _bury(records, destination, authorities, fresh_timestamp)
@@ -66,7 +67,13 @@ def plan(source: Sequence[Record], destination: Held, authorities: Sequence[Held
         timestamp = next(fresh_timestamp)
         marker = tombstone(TIMESTAMP_MARKER, timestamp)
         writes = [[*missing, marker] for missing in writes]
-    return Plan(timestamp, records, writes[0], writes[1:])
+    by_place = {id(place): missing for place, missing in zip(places, writes, strict=True)}
+    return Plan(timestamp, records, writes[0], [by_place[id(place)] for place in everywhere[1:]])
+
+
+def _distinct(places: Sequence[Held]) -> list[Held]:
+    """Each place once: an authority that holds what S does is handed in as the very same object, and is compared once."""
+    return list({id(place): place for place in places}.values())
 
 
 def _stamp(source: Sequence[Record], destination: Held, authorities: Sequence[Held], fresh: Iterator[int]) -> list[Record]:
@@ -91,7 +98,10 @@ def _kept_timestamp(
             continue
         timestamp = candidate["last_modified"]
         if all(
-            is_exactly(there, {**record, "last_modified": timestamp}) or place.fresh or timestamp > place.etag
+            there is candidate
+            or is_exactly(there, {**record, "last_modified": timestamp})
+            or place.fresh
+            or timestamp > place.etag
             for there, place in zip(candidates, places, strict=True)
         ):
             return int(timestamp)
