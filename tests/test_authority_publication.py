@@ -164,3 +164,15 @@ def test_an_empty_state_is_published_too(app, states, key_pair):
     assert served(app).changes == []
     again = signed_state(new_key(), [])
     assert post(app, body_of(again, empty.timestamp), status=403)
+
+
+def test_what_a_complete_publication_removes_is_told_to_readers_of_older_states(app, states, key_pair):
+    """An authority that was far behind: the tombstones in between are known to nobody any more."""
+    post(app, body_of(states[0]))
+    last = signed_state(key_pair.key(), states[3].records, states[3].timestamp)
+    answer = post(app, {**body_of(last, complete=True), "base": states[0].timestamp})
+    assert answer.json["data"]["deleted"] == 3
+    redirect = app.get(f'{CHANGESET}?_expected=1&_since="{states[0].timestamp}"', status=307)
+    assert "_since" not in redirect.headers["Location"]
+    assert by_id(served(app).changes) == by_id(states[3].records)
+    assert app.get(f'{CHANGESET}?_expected=1&_since="{last.timestamp}"').json["changes"] == []

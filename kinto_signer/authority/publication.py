@@ -23,6 +23,7 @@ from kinto_signer.core.canonical import Digests, Record, canonical_parsed, find_
 from kinto_signer.core.changeset import is_tombstone
 from kinto_signer.core.trust import check_content
 from kinto_signer.errors import BadAnswerError, GuardRefusedError, OutdatedBaseError, StorageError, UnsignableValue
+from kinto_signer.plugin import purged
 from kinto_signer.plugin.bulk import apply_in_bulk
 from kinto_signer.plugin.kept import Forms
 from kinto_signer.plugin.storage import collection_uri
@@ -144,7 +145,7 @@ class Publication:
         named = {change["id"] for change in self.posted.changes}
         gone = before.chunks.keys() - after.chunks.keys() - named
         old = {key: json.loads(before.chunks[key]) for key in (named | gone) & before.chunks.keys()}
-        return old, effective(self.posted, old, sorted(gone), held.etag)
+        return old, effective(self.posted, old, gone, held.etag)
 
     def _is_held_already(self, held: Held, attributes: Mapping[str, Any]) -> bool:
         """Whether the very same was published before, and is stored unharmed."""
@@ -158,6 +159,8 @@ class Publication:
         with self.guard.watch.off():
             self.made_bucket = repository.ensure_bucket(self.name.partition("/")[0])
             apply_in_bulk(repository.storage, self._uri, changes.changes, complete=posted.complete, timestamp=posted.timestamp)
+            if changes.gone:
+                purged.note(repository.storage, self._uri, posted.timestamp)
             return repository.set_attributes(self.name, attributes)
 
     def _refuse_other_content(self, changes: Effective, before: Forms, after: Forms) -> None:

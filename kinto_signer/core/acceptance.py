@@ -63,6 +63,8 @@ class Effective:
     created: list[Record] = field(default_factory=list)
     updated: list[Record] = field(default_factory=list)
     deleted: list[Record] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    """Ids of records that a complete publication removes without a tombstone."""
 
 
 def parse_posted(name: str, body: Any) -> Posted:
@@ -137,7 +139,7 @@ def effective(posted: Posted, live: Mapping[str, Record], gone: Iterable[str], e
     removes. etag: of the list of records. Nobody who reads here ever had what is not alive here, so its tombstones are left
     out: nothing signs them. The signed timestamp is always carried, by the marker's tombstone where nothing else does.
     """
-    found = Effective([])
+    found = Effective([], gone=sorted(gone))
     for change in posted.changes:
         known = live.get(change["id"])
         if is_tombstone(change):
@@ -151,7 +153,7 @@ def effective(posted: Posted, live: Mapping[str, Record], gone: Iterable[str], e
             found.created.append(change)
         elif known != change:
             found.updated.append(change)
-    found.deleted.extend(tombstone(record_id, posted.timestamp) for record_id in gone)
+    found.deleted.extend(tombstone(record_id, posted.timestamp) for record_id in found.gone)
     if max(latest(found.changes), etag) < posted.timestamp:
         found.changes.append(tombstone(TIMESTAMP_MARKER, posted.timestamp))
     return found

@@ -85,6 +85,11 @@ def before(storage: Any, uri: str) -> int:
         return 0
 
 
+def note(storage: Any, uri: str, complete_from: int) -> None:
+    """Remember that differences of the collection that start before `complete_from` are incomplete."""
+    storage.update(RESOURCE, parent(uri), ID, {"before": max(before(storage, uri), complete_from)})
+
+
 # --- PostgreSQL: noted by the statement that removes them -----------------------------------------------------------------
 
 
@@ -147,7 +152,7 @@ def _remove_from_memory(storage: Any, remove: Callable[..., Any], *arguments: An
         complete_from = max(one["last_modified"] for one in gone)
         if not all(one.get("deleted") for one in gone):
             complete_from = max(complete_from, timestamps.get(uri, 0)) + 1
-        storage.update(RESOURCE, parent(uri), ID, {"before": max(before(storage, uri), complete_from)})
+        note(storage, uri, complete_from)
     return result
 
 
