@@ -257,8 +257,12 @@ def test_push_never_goes_over_what_is_newer(key_pair, eu, create_database):
 
     storage.update("collection", "/buckets/main", "regions", older)
     transaction.commit()
-    answer = app.post_json("/signer/push", {}, status=503)
+    answer = app.post_json("/signer/push", {"collection": "main-workspace/regions"}, status=503)
     assert answer.json["details"]["reason"] == "bad-signature", "S's own copy has to verify before it goes anywhere"
+    app.put_json("/buckets/main-workspace/collections/other", {})
+    done = {one["destination"]: one for one in app.post_json("/signer/push", {}).json["data"]}
+    assert done["main/regions"]["error"]["reason"] == "bad-signature"
+    assert done["main/other"]["what"] == "up to date"
     assert held(eu) == there
 
 
@@ -338,6 +342,9 @@ def test_a_collection_may_go_elsewhere(key_pair, eu, us, database):
     assert requests.get(f"{us.url}{DESTINATION}", timeout=10).status_code != 200
     assert requests.get(f"{us.url}/buckets/main/collections/other", timeout=10).status_code == 200
     assert requests.get(f"{eu.url}{DESTINATION}", timeout=10).status_code == 200
+    pushed = app.post_json("/signer/push", {"to": "us"}).json["data"]
+    assert [(one["destination"], one["label"], one["what"]) for one in pushed] == [("main/other", "us", "up to date")]
+    assert len(app.post_json("/signer/push", {}).json["data"]) == 2
 
 
 @PLAIN_ONLY

@@ -48,7 +48,8 @@ def print_pushed(done: Sequence[Mapping[str, Any]], format_: str) -> int:
     for one in done:
         error = one.get("error")
         said = f"{error.get('message')} [{error.get('reason')}]" if isinstance(error, Mapping) else one.get("what")
-        print(f"{one.get('destination')} to {one.get('label')}: {said}", file=sys.stderr if error else sys.stdout)
+        where = f" to {one['label']}" if one.get("label") else ""
+        print(f"{one.get('destination')}{where}: {said}", file=sys.stderr if error else sys.stdout)
     if not done:
         print("No collection is signed here yet.")
     return code

@@ -7,10 +7,10 @@ from typing import Any
 from kinto.core import Service
 from pyramid.security import NO_PERMISSION_REQUIRED
 
-from kinto_signer.errors import NotFoundError, WorkflowError, worst_exit_code
+from kinto_signer.errors import KintoSignerError, NotFoundError, WorkflowError, worst_exit_code
 from kinto_signer.plugin.resources import Resource
 from kinto_signer.server.adopting import Adopted, take_over
-from kinto_signer.server.pushing import Pushed, push
+from kinto_signer.server.pushing import Pushed, choose, push
 from kinto_signer.server.status import sources, status
 from kinto_signer.server.values import lock
 
@@ -31,10 +31,11 @@ def post_push(request: Any) -> dict[str, Any]:
     """``{"collection": …, "to": label}``, both optional. The answer is 200 if each collection was tried; see ``error``."""
     _refuse_strangers(request)
     asked = _body(request, "collection", "to")
-    done: list[Pushed] = []
-    for resource in _chosen(request, asked["collection"]):
-        lock(request, resource.source.name)
-        done += push(request.registry, resource, asked["to"])
+    chosen, label = _chosen(request, asked["collection"]), asked["to"]
+    if asked["collection"] is None:
+        done = [one for resource in _having(request, chosen, label) for one in _push_one_of_many(request, resource, label)]
+    else:
+        done = _push(request, chosen[0], label)
     code = worst_exit_code(one.error.exit_code for one in done if one.error)
     return {"data": [_pushed(one) for one in done], "exit_code": code}
 
@@ -49,6 +50,28 @@ def post_adopt(request: Any) -> dict[str, Any]:
     (resource,) = _chosen(request, asked["collection"], missing_too=True)
     lock(request, resource.source.name)
     return {"data": _adopted(take_over(request.registry, resource, asked["authority"]))}
+
+
+def _push(request: Any, resource: Resource, label: str | None) -> list[Pushed]:
+    lock(request, resource.source.name)
+    return push(request.registry, resource, label)
+
+
+def _push_one_of_many(request: Any, resource: Resource, label: str | None) -> list[Pushed]:
+    """One that cannot be pushed anywhere does not stop the others."""
+    try:
+        return _push(request, resource, label)
+    except KintoSignerError as error:
+        return [Pushed(resource.destination.name, label or "", "", "", error)]
+
+
+def _having(request: Any, resources: list[Resource], label: str | None) -> list[Resource]:
+    """Those that are published to an authority (called `label`). Raises ConfigurationError if there are others only."""
+    signing = request.registry.signing
+    found = [one for one in resources if any(label in (None, authority.label) for authority in signing.authorities(one))]
+    if resources and not found:
+        choose(signing.authorities(resources[0]), label)
+    return found
 
 
 def _refuse_strangers(request: Any) -> None:
