@@ -420,3 +420,40 @@ def test_push_brings_a_newer_signature(app, authority, database, key_pair):
     assert "the newer signature" in done["what"]
     there = authority.client().get_collection(bucket="main", id="regions")["data"]
     assert there["signature"] == attributes(app, DESTINATION)["signature"]
+
+
+def test_a_collection_whose_attributes_were_altered_too_is_read_as_a_whole(app, authority, postgres):
+    """The shortcut compares timestamp and hash; what differs there is verified, and the message says what mends it."""
+    put(app, "r1", n=1)
+    set_status(app, "to-sign")
+    postgres.execute(
+        """UPDATE objects SET data = data || '{"hash": "other"}' WHERE id = 'regions' AND resource_name = 'collection'""",
+        authority.settings["kinto.storage_url"],
+    )
+    refused(app, "hash-mismatch", "kinto-signer push", "0 records created, 0 updated, 0 deleted")
+    app.post_json("/signer/push", {})
+    set_status(app, "to-sign")
+    assert held(authority) == signed(app)
+
+
+def test_readers_of_a_healed_a_get_every_difference():
+    """What is older than the state that A shows would be missed by readers who have that: then the whole is sent."""
+    from kinto_signer.core.plan import Held
+    from kinto_signer.server.own import Own, Seen
+    from kinto_signer.server.pushing import _differences_do, _missing
+
+    own = object.__new__(Own)
+    own.name, own.timestamp, own.attributes = "main/regions", 30, {}
+    own.__dict__["held"] = Held(30, [{"id": "a", "last_modified": 10}, {"id": "b", "last_modified": 30}])
+
+    def there(*records, timestamp=20):
+        return Seen(Held(timestamp, records), Changeset(timestamp, records), sound=True)
+
+    cases = [
+        (there({"id": "a", "last_modified": 10}), True),
+        (there(), False),
+        (there({"id": "a", "last_modified": 10}, {"id": "unknown", "last_modified": 15}), False),
+    ]
+    assert [_differences_do(own, seen, _missing(own, seen)) for seen, _ in cases] == [expected for _, expected in cases]
+    own.timestamp = 31  # carried by a tombstone that was purged: no difference brings it
+    assert not _differences_do(own, cases[0][0], _missing(own, cases[0][0]))

@@ -22,6 +22,8 @@ from kinto_signer.server.connection import Answer, Connection, as_object
 from kinto_signer.server.own import CLAIM, NOTHING_SEEN, Own, Seen
 from kinto_signer.server.root import Root, Sender, in_context
 
+PUSH = "`kinto-signer push` replaces it by what was signed last"
+
 
 class ChangesetAuthority:
     """One authority during one publication of one collection; `connection` carries the deadline."""
@@ -58,7 +60,7 @@ class ChangesetAuthority:
         try:
             check(self.name, state, self.trust)
         except VerificationError as error:
-            raise in_context(error, self.connection.url, self.name, self._differs(state, own)) from error
+            raise in_context(error, self.connection.url, self.name, differs=self._differs(state, own), mend=PUSH) from error
         return Seen(Held(state.timestamp, state.changes), state, sound=True)
 
     def claimed(self) -> int:
@@ -147,7 +149,7 @@ class ChangesetAuthority:
         try:
             check(self.name, state, self.trust)
         except VerificationError as error:
-            raise in_context(error, self.connection.url, self.name) from error
+            raise in_context(error, self.connection.url, self.name, mend=PUSH) from error
         theirs = Signed(state.timestamp, str(state.metadata.get("hash")))
         result = merge(state, Changeset(target.timestamp, writes, target.metadata, since=state.timestamp or 1))
         newer = all(change["last_modified"] > state.timestamp for change in writes)

@@ -116,13 +116,19 @@ class Sender:
         return data
 
 
-def in_context(error: VerificationError, url: str, name: str, differs: str = "") -> KintoSignerError:
-    """The same kind of error, saying where the state was found and what to do about it. differs: from S's own signed copy."""
+BY_HAND = "delete the collection there (docs/operating.rst says how), then set the status to `to-sign` again"
+"""What mends a plain authority that was altered."""
+
+
+def in_context(error: VerificationError, url: str, name: str, *, differs: str = "", mend: str = BY_HAND) -> KintoSignerError:
+    """The same kind of error, saying where the state was found and what to do about it.
+
+    differs: from S's own signed copy, a sentence. mend: what to do if it was altered.
+    """
     found = VerificationError(
         f"{url} holds a state of {name} that the signer's keys do not verify: {error.message} {differs}"
         "S published nothing over it. If another signer publishes there, use another bucket; if an earlier key of this signer "
-        "did, name it in kinto.signer.ecdsa.public_key; if it was altered by hand, delete the collection there "
-        "(docs/operating.rst says how), then set the status to `to-sign` again."
+        f"did, name it in kinto.signer.ecdsa.public_key; if it was altered by hand, {mend}."
     )
     found.reason = error.reason
     return found
