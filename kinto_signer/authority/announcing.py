@@ -17,6 +17,7 @@ def announce(request: Any, name: str, published: Published) -> None:
     changes = published.changes
     if changes is None:
         return
+    request._attachment_auto_save = True  # kinto-attachment would refuse attributes of attachments that it did not store itself
     uri, ids = collection_uri(name), {"bucket_id": bucket, "collection_id": collection}
     old = published.old
     _add(request, "record", uri, published.timestamp, ACTIONS.CREATE, ids, [{"new": new} for new in changes.created])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy
-from kinto.core.storage.exceptions import BackendError, ObjectNotFoundError
+from kinto.core.storage.exceptions import BackendError, ObjectNotFoundError, ReadonlyError
 from kinto.core.storage.postgresql.client import PostgreSQLClient
 from sqlalchemy.orm import scoped_session, sessionmaker
 
@@ -77,7 +77,11 @@ class StoredStates:
         attributes = self.repository.attributes(name)
         if attributes is None:
             return Held(None, 0, 0, self.accepted(name))
-        return Held(attributes, self.repository.timestamp(name), self.repository.etag(name), self.accepted(name))
+        try:
+            etag = self.repository.etag(name)
+        except ReadonlyError:  # nobody wrote or read there yet
+            etag = 0
+        return Held(attributes, self.repository.timestamp(name) if etag else 0, etag, self.accepted(name))
 
     def accepted(self, name: str) -> Accepted | None:
         try:
@@ -135,12 +139,15 @@ def digest_of(forms: Forms, timestamp: int) -> Digests:
 
 
 def committed(storage: Any) -> Any:
-    """The same storage, seen by somebody outside the current transaction; itself on memory."""
+    """The same storage, seen by somebody outside the current transaction; itself on memory.
+
+    It only reads: a write could wait for the transaction that asks, for ever.
+    """
     if not hasattr(storage, "client"):
         return storage
     sessions = scoped_session(sessionmaker(bind=storage.client.session_factory.get_bind()))
     client = PostgreSQLClient(sessions, commit_manually=True, invalidate=lambda session: None)
-    return type(storage)(client=client, max_fetch_size=storage._max_fetch_size)
+    return type(storage)(client=client, max_fetch_size=storage._max_fetch_size, readonly=True)
 
 
 def as_stored_state_error(name: str, error: KintoSignerError) -> StoredStateError:
