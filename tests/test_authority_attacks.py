@@ -8,10 +8,10 @@ import pytest
 from kinto_signer.core.changeset import merge
 from kinto_signer.core.trust import check
 from kinto_signer.errors import ConfigurationError, VerificationError
-from tests.support.attacks.attack import MEMORY, Leaves, Off
+from tests.support.attacks.attack import MEMORY, POSTGRESQL, Attack, Leaves, Off
 from tests.support.attacks.guard import guard_off, guarded, plain
 from tests.support.attacks.table import ATTACKS
-from tests.support.attacks.target import by_id
+from tests.support.attacks.target import state_of
 from tests.support.states import trust_in
 
 CASES = [
@@ -72,6 +72,17 @@ def test_without_the_guard_it_gets_in(attack, backend, database_of, key_pair, tm
             assert_a_reader_comes_along(target)
 
 
+@pytest.mark.parametrize("backend", [MEMORY, POSTGRESQL])
+@pytest.mark.parametrize("start", [guarded, plain])
+def test_looking_changes_nothing(start, backend, database_of, key_pair, tmp_path):
+    """The control of all comparisons."""
+    target = start(Attack(50, pytest), database_of(backend), key_pair, tmp_path)
+    before = target.served(), target.stored()
+    assert {status for status, _, _ in before[0].values()} == {200, 404}
+    assert differences(before, (target.served(), target.stored())) == {}
+    target.verify()
+
+
 def test_the_table_has_forty_mechanisms(shared):
     """Mechanisms of the guard alone; each is a function of its own with a sentence of its own, and names a threat."""
     threats = (shared / "specs" / "threats.md").read_text(encoding="utf-8")
@@ -98,10 +109,6 @@ def differences(before, after):
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     }
-
-
-def state_of(state):
-    return state.timestamp, by_id(state.records)
 
 
 def assert_a_reader_comes_along(target):

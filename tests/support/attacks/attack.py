@@ -50,7 +50,7 @@ class Attack:
     plugins: str = ""
     """What ``kinto.includes`` lists before the guard."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Further settings; ``{folder}`` is a temporary folder."""
+    """Further settings; ``{folder}`` is a temporary folder, ``{stranger}`` the file of another public key."""
     bucket: str = "main"
     prepare: Callable[[Target], object] | None = None
     """What happened before the attack began, past the guard or with its consent."""

@@ -1,8 +1,9 @@
 """Several requests in one: what passes one by one, what is hidden, and what drops the guard's hooks."""
 
+from kinto_signer.core.changeset import TIMESTAMP_MARKER
 from tests.support.attacks.attack import MEMORY, POSTGRESQL, Attack, StoppedBy
 from tests.support.attacks.publications import record
-from tests.support.attacks.records import FORGED
+from tests.support.attacks.records import FORGED, YEAR_2100
 from tests.support.attacks.target import Target, put
 
 FREE = "/buckets/free"
@@ -89,6 +90,29 @@ def made_and_deleted_again(target: Target) -> None:
     target.batch(put(path, FORGED), {"method": "DELETE", "path": path})
 
 
+def marker_made_and_deleted(target: Target) -> None:
+    """A batch that makes and deletes the marker which carries a signed timestamp where nothing else does, far ahead."""
+    path = f"{target.records}/{TIMESTAMP_MARKER}"
+    target.batch(put(path, {"data": {}}), {"method": "DELETE", "path": f"{path}?last_modified={YEAR_2100}"})
+
+
+def tombstone_moved_back(target: Target) -> None:
+    """A batch that makes a deleted record again and deletes it at an old moment: the live records stay as they are.
+
+    A reader who asks what came after the first state is not told of the deletion any more.
+    """
+    path = f"{target.records}/record-0002"
+    made = put(path, {"data": {"last_modified": target.first.timestamp - 90}})
+    target.batch(made, {"method": "DELETE", "path": f"{path}?last_modified={target.first.timestamp - 80}"})
+
+
+def deleted_and_made_again_later(target: Target) -> None:
+    """A batch that deletes a record and makes it again unaltered, so that what was signed stands at another moment."""
+    path = f"{target.records}/record-0000"
+    same = {key: value for key, value in record(target.second).items() if key != "last_modified"}
+    target.batch({"method": "DELETE", "path": path}, put(path, {"data": same}))
+
+
 def older_state_request_by_request(target: Target) -> None:
     """A batch that writes the records and the signature of an older state: valid in itself, a rollback."""
     older = [put(f"{target.records}/{change['id']}", {"data": change}) for change in target.first.records]
@@ -173,6 +197,9 @@ ATTACKS = (
     Attack(42, the_credentials_inside_the_batch),
     Attack(12, deleted_and_made_again),
     Attack(42, made_and_deleted_again),
+    Attack(14, marker_made_and_deleted),
+    Attack(45, tombstone_moved_back),
+    Attack(12, deleted_and_made_again_later),
     Attack(11, older_state_request_by_request),
     Attack(15, half_of_a_publication),
     Attack(15, a_publication_without_its_deletions),

@@ -62,19 +62,28 @@ def delete_and_undelete(target: Target) -> None:
     target.batch({"method": "DELETE", "path": target.collection}, put(target.collection, attributes))
 
 
-def _gone_behind_the_guard(target: Target) -> None:
-    """The collection was deleted where the guard does not see it."""
+def _delete_below(target: Target, *patterns: str) -> None:
+    """What Kinto does when a collection or a bucket is deleted."""
+    permission = target.app.app.registry.permission
     with target.storage() as storage:
-        storage.delete_all(None, f"{target.collection}*", with_deleted=False)
-        storage.purge_deleted(None, f"{target.collection}*")
-        storage.delete("collection", target.bucket, "regions", with_deleted=False)
+        for pattern in patterns:
+            storage.delete_all(resource_name=None, parent_id=pattern, with_deleted=False)
+            storage.purge_deleted(resource_name=None, parent_id=pattern)
+            permission.delete_object_permissions(pattern)
 
 
-def _bucket_gone_behind_the_guard(target: Target) -> None:
-    """The bucket was deleted where the guard does not see it, and nothing of it is left."""
-    _gone_behind_the_guard(target)
+def _collection_gone(target: Target) -> None:
+    """The collection was deleted while the guard was off."""
     with target.storage() as storage:
-        storage.delete("bucket", "", target.bucket.rpartition("/")[2], with_deleted=False)
+        storage.delete("collection", target.bucket, "regions")
+    _delete_below(target, target.collection, f"{target.collection}/*")
+
+
+def _bucket_gone(target: Target) -> None:
+    """The bucket was deleted while the guard was off."""
+    with target.storage() as storage:
+        storage.delete("bucket", "", target.bucket.rpartition("/")[2])
+    _delete_below(target, target.bucket, f"{target.bucket}/*")
 
 
 def post_an_older_state_after_a_deletion(target: Target) -> None:
@@ -106,8 +115,25 @@ def purge_the_tombstones(target: Target) -> None:
         storage.purge_deleted("record", "*")
 
 
+def _tampered(target: Target) -> None:
+    """A row was altered in the database."""
+    target.tampered = True
+    with target.storage() as storage:
+        storage.update("record", target.collection, "record-0004", {"text": "tampered"})
+
+
+def write_on_top_of_a_tampered_row(target: Target) -> None:
+    """An ordinary write where what is stored does not verify any more: no worse than before is not good enough."""
+    target.send("PUT", f"{target.records}/forged", {"data": {"text": "forged"}})
+
+
+def publish_on_top_of_a_tampered_row(target: Target) -> None:
+    """A signed difference where what is stored does not verify any more."""
+    target.publish(body(target.second, target.third))
+
+
 ONE_COLLECTION = {"kinto.authority.resources": "/buckets/main/collections/regions"}
-GONE = {"prepare": _gone_behind_the_guard, "off": Off.VERIFICATION}
+GONE = {"prepare": _collection_gone, "off": Off.VERIFICATION}
 
 ATTACKS = (
     Attack(44, delete_the_collection),
@@ -121,7 +147,9 @@ ATTACKS = (
     Attack(44, delete_and_undelete),
     Attack(11, post_an_older_state_after_a_deletion, **GONE),
     Attack(12, post_the_same_timestamp_after_a_deletion, **GONE),
-    Attack(11, post_an_older_state_after_the_bucket_is_gone, prepare=_bucket_gone_behind_the_guard, off=Off.VERIFICATION),
-    Attack(11, make_again_by_hand_after_a_deletion, prepare=_gone_behind_the_guard),
+    Attack(11, post_an_older_state_after_the_bucket_is_gone, prepare=_bucket_gone, off=Off.VERIFICATION),
+    Attack(11, make_again_by_hand_after_a_deletion, prepare=_collection_gone),
+    Attack(38, write_on_top_of_a_tampered_row, prepare=_tampered, crashes=True),
+    Attack(38, publish_on_top_of_a_tampered_row, prepare=_tampered, crashes=True, off=Off.VERIFICATION),
     Attack(46, purge_the_tombstones, leaves=Leaves.READABLE),
 )

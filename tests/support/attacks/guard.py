@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.support.attacks.attack import Attack
 from tests.support.attacks.target import Target
-from tests.support.keys import KeyPair
+from tests.support.keys import KeyPair, write_key_pair
 from tests.support.servers import webtest_app
 from tests.support.settings import kinto_settings
 
@@ -48,11 +48,19 @@ def _target(
     *,
     guarded: bool,
 ) -> Target:
-    filled = {name: value.replace("{folder}", str(folder)) for name, value in settings.items()}
+    stranger = write_key_pair(folder, "stranger")
+    places = {"{folder}": str(folder), "{stranger}": str(stranger.public)}
+    filled = {name: _fill(value, places) for name, value in settings.items()}
     app = webtest_app(kinto_settings(database) | {"kinto.includes": includes} | filled)
-    target = Target(app, key_pair.key(), bucket=attack.bucket, guarded=guarded, folder=folder)
+    target = Target(app, key_pair.key(), stranger.key(), bucket=attack.bucket, guarded=guarded, folder=folder)
     target.set_up()
     return target
+
+
+def _fill(value: str, places: dict[str, str]) -> str:
+    for name, path in places.items():
+        value = value.replace(name, path)
+    return value
 
 
 def guard_off(monkeypatch: Any) -> dict[str, Any]:

@@ -32,14 +32,15 @@ def at_commit(request: Any) -> dict[str, Any]:
 def through_a_resource(request: Any) -> dict[str, Any]:
     """With an event of another collection, as a plugin that copies things does."""
     forge(request)
+    other = {"id": "r1", "last_modified": 1}
     request.notify_resource_event(
         parent_id="/buckets/free/collections/things",
         timestamp=1,
-        data={"id": "r1", "last_modified": 1},
+        data=other,
         action=ACTIONS.UPDATE,
-        old={"id": "r1", "last_modified": 1},
+        old=other,
         resource_name="record",
-        resource_data={"id": "r1", "last_modified": 1},
+        resource_data={"bucket_id": "free", "collection_id": "things", "record_id": "r1"},
     )
     return {}
 

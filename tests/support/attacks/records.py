@@ -59,6 +59,11 @@ def put_in_the_year_2100(target: Target) -> None:
     target.send("PUT", f"{target.records}/record-0000", {"data": {**record(target.second), "last_modified": YEAR_2100}})
 
 
+def put_a_record_that_says_deleted(target: Target) -> None:
+    """PUT of a live record with the attribute `deleted`: readers take it for a tombstone, Kinto serves it as a record."""
+    target.send("PUT", f"{target.records}/forged", {"data": {"deleted": True, "text": "forged"}})
+
+
 def put_if_none_match(target: Target) -> None:
     """PUT with If-None-Match: *, which Kinto takes for a creation."""
     target.send("PUT", f"{target.records}/forged", FORGED, headers={"If-None-Match": "*"})
@@ -147,6 +152,7 @@ ATTACKS = (
     Attack(41, put_without_data),
     Attack(45, put_before_the_signature),
     Attack(14, put_in_the_year_2100),
+    Attack(29, put_a_record_that_says_deleted),
     Attack(45, put_if_none_match),
     Attack(45, put_if_match),
     Attack(41, patch_attributes),

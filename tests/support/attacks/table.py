@@ -1,6 +1,6 @@
 """Every attack, in one table."""
 
-from tests.support.attacks import attributes, batches, cascades, changesets, plugins, races, records
+from tests.support.attacks import attributes, batches, cascades, changesets, envelopes, plugins, races, records
 
 ATTACKS = (
     *records.ATTACKS,
@@ -9,5 +9,6 @@ ATTACKS = (
     *cascades.ATTACKS,
     *plugins.ATTACKS,
     *changesets.ATTACKS,
+    *envelopes.ATTACKS,
     *races.ATTACKS,
 )

@@ -13,9 +13,11 @@ from webtest import TestApp
 
 from kinto_signer.core.changeset import EMPTY, Changeset, is_tombstone
 from kinto_signer.core.trust import check
-from tests.support.attacks.publications import Json, body, following, story
+from tests.support.attacks.publications import Json, body, following, story, whole
 from tests.support.servers import PrefixedRequest, authorization
-from tests.support.states import new_key, now_ms, trust_in
+from tests.support.states import now_ms, trust_in
+
+Key = ec.EllipticCurvePrivateKey
 
 COLLECTION, UNBORN = "regions", "unborn"
 LEAD_MS = 1000
@@ -28,15 +30,16 @@ class Target:
     """A as an attacker sees it who has the password of S's account and may write everywhere, but has no key.
 
     first, second: what was published, in this order. third: what S has signed and not published yet.
+    rivals: what else S has signed. tampered: what A holds was altered behind its back, and only a whole state heals it.
     answers: one (request, status, body) for each answer to the attack, those inside a batch included.
     """
 
-    def __init__(self, app: TestApp, key: ec.EllipticCurvePrivateKey, *, bucket: str, guarded: bool, folder: Path) -> None:
-        self.app, self.key, self.guarded = app, key, guarded
+    def __init__(self, app: TestApp, key: Key, stranger: Key, *, bucket: str, guarded: bool, folder: Path) -> None:
+        self.app, self.guarded = app, guarded
+        self.key, self.stranger = key, stranger
         self.files = folder / FILES
         self.reader = TestApp(app.app)
         self.reader.RequestClass = PrefixedRequest
-        self.stranger = new_key()
         self.bucket = f"/buckets/{bucket}"
         self.name = f"{bucket}/{COLLECTION}"
         self.collection = f"{self.bucket}/collections/{COLLECTION}"
@@ -44,6 +47,7 @@ class Target:
         self.first, self.second, self.third = story(key, now_ms() + LEAD_MS)
         self.answers: list[tuple[str, int, Any]] = []
         self.rivals: list[Changeset] = []
+        self.tampered = False
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
@@ -197,10 +201,10 @@ class Target:
         elif base is not EMPTY:
             later = max(now_ms(), base.timestamp) + LEAD_MS
             state = following(self.key, base, {**base.records[0], "text": "control", "last_modified": later})
-        answer = self.publish(body(base, state))
+        answer = self.publish(whole(base, state) if self.tampered else body(base, state))
         assert answer.status_int in (200, 201), answer.text
         served = self.verify()
-        assert (served.timestamp, by_id(served.records)) == (state.timestamp, by_id(state.records))
+        assert state_of(served) == state_of(state)
 
 
 def put(path: str, content: Json) -> Json:
@@ -208,8 +212,9 @@ def put(path: str, content: Json) -> Json:
     return {"method": "PUT", "path": path, "body": content}
 
 
-def by_id(records: list[Json]) -> list[Json]:
-    return sorted(records, key=lambda record: str(record["id"]))
+def state_of(state: Changeset) -> tuple[int, list[Json]]:
+    """What two states have in common that are the same."""
+    return state.timestamp, sorted(state.records, key=lambda record: str(record["id"]))
 
 
 def _shown(answer: Any) -> tuple[int, dict[str, str], bytes]:
