@@ -1,5 +1,8 @@
 """Deletions that take records with them without saying so, and what is put there afterwards."""
 
+import transaction
+from kinto.core.scripts import purge_deleted
+
 from kinto_signer.core.changeset import EMPTY, tombstone
 from tests.support.attacks.attack import Attack, Leaves, Off
 from tests.support.attacks.publications import body, signed, whole
@@ -111,8 +114,8 @@ def make_again_by_hand_after_a_deletion(target: Target) -> None:
 
 def purge_the_tombstones(target: Target) -> None:
     """`kinto purge-deleted`: a reader of an older state would never hear of the deletions."""
-    with target.storage() as storage:
-        storage.purge_deleted("record", "*")
+    with transaction.manager:
+        purge_deleted({"registry": target.app.app.registry}, ["record"], 0)
 
 
 def _tampered(target: Target) -> None:
