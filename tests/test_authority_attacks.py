@@ -4,10 +4,11 @@ import re
 from collections import Counter
 
 import pytest
+from pyramid.exceptions import ConfigurationError
 
 from kinto_signer.core.changeset import merge
 from kinto_signer.core.trust import check
-from kinto_signer.errors import ConfigurationError, VerificationError
+from kinto_signer.errors import VerificationError
 from tests.support.attacks.attack import MEMORY, POSTGRESQL, Attack, Leaves, Off
 from tests.support.attacks.guard import guard_off, guarded, plain
 from tests.support.attacks.table import ATTACKS

@@ -171,7 +171,7 @@ def wrong_base(target: Target) -> None:
 def base_that_lies(target: Target) -> None:
     """A signed publication that builds on an older state, and names the present one."""
     rival = following(target.key, target.first, {**record(target.first), "last_modified": target.third.timestamp})
-    target.publish(body(target.first, rival, base=target.second.timestamp))
+    target.publish(body(target.first, rival) | {"base": target.second.timestamp})
 
 
 def records_of_another_timestamp(target: Target) -> None:

@@ -101,7 +101,7 @@ def _other_state(target: Target, **attributes: Any) -> Changeset:
 
 def name_that_nobody_guards(target: Target) -> None:
     """A publication to a collection that is not guarded, whose metadata names the guarded one."""
-    content = upcoming(target, base=0)
+    content = upcoming(target) | {"base": 0}
     content["metadata"] |= {"bucket": "main", "id": "regions"}
     target.publish(content, to="/buckets/free/collections/regions")
 
@@ -127,7 +127,7 @@ def path_in_percent_encoding(target: Target) -> None:
 
 def unborn_collection(target: Target) -> None:
     """An unsigned first publication under a new name in a guarded bucket."""
-    content = upcoming(target, base=0)
+    content = upcoming(target) | {"base": 0}
     del content["metadata"]["signature"], content["metadata"]["signatures"]
     target.publish(content, to=f"{target.bucket}/collections/{UNBORN}")
 

@@ -62,9 +62,8 @@ def body(base: Changeset, state: Changeset, **more: Any) -> Json:
     """What S posts to lead from `base` to `state`."""
     held = by_record_id(base.changes)
     changes = [change for change in state.changes if held.get(change["id"]) != change]
-    return copy.deepcopy(
-        {"base": base.timestamp, "timestamp": state.timestamp, "changes": changes, "metadata": dict(state.metadata), **more}
-    )
+    posted = {"base": base.timestamp, "timestamp": state.timestamp, "changes": changes, "metadata": dict(state.metadata)}
+    return copy.deepcopy(posted | more)
 
 
 def whole(base: Changeset, state: Changeset, **more: Any) -> Json:
