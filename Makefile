@@ -15,13 +15,14 @@ endif
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+NPM_CLIENTS := build/npm-clients/.installed
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -rs --durations=10
 CAMPAIGNS := build/campaigns.jsonl
 # So that what make runs is what this virtual environment has, whatever the caller's shell has set.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help install demo test check proof format format-check lint types imports docs clean
+.PHONY: help install npm-clients demo test check proof format format-check lint types imports docs clean
 
 help: ## explain the targets
 	@echo "make TARGET [PYTHON=python3.13] [WORKERS=2]"
@@ -39,10 +40,17 @@ $(STAMP): setup.cfg setup.py
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+npm-clients: $(NPM_CLIENTS) ## install the clients in JavaScript that the tests read A with (needs Node.js 18)
+
+$(NPM_CLIENTS): tests/clients/package.json tests/clients/package-lock.json tools/install_npm_clients.sh
+	@echo "Installing clients in JavaScript into $(@D)"
+	@tools/install_npm_clients.sh $(@D)
+	@touch $@
+
 demo: $(STAMP) ## two live servers: sign, publish, verify, tamper, refuse (KEEP=1 leaves them running)
 	@$(BIN)/python demo/run.py $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: $(STAMP) ## every test, with live servers and PostgreSQL, and the coverage gate
+test: $(STAMP) $(NPM_CLIENTS) ## every test, with live servers and PostgreSQL, and the coverage gate
 	@rm -f .coverage .coverage.*
 	$(PYTEST) --cov --cov-report=term $(ARGS)
 

@@ -1,51 +1,15 @@
 """A real editing history, state after state, through live S -> A -> updater with PostgreSQL on both servers."""
 
-import base64
-import hashlib
 import json
 import os
 import subprocess
 import sys
 
-import canonicaljson
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, utils
 
+from tests.support.editing import WORKSPACE, content, edit, history, independently_verified
 from tests.support.servers import ROOT
 from tests.support.settings import authority_settings, signer_settings
-
-WORKSPACE = "main-workspace"
-
-
-def independently_verified(public_pem, records, timestamp, signature):
-    """Twenty lines that share nothing with the package."""
-    text = canonicaljson.dumps({"data": sorted(records, key=lambda r: r["id"]), "last_modified": str(timestamp)})
-    raw = base64.urlsafe_b64decode(signature)
-    r, s = int.from_bytes(raw[:48], "big"), int.from_bytes(raw[48:], "big")
-    key = serialization.load_pem_public_key(public_pem)
-    key.verify(utils.encode_dss_signature(r, s), b"Content-Signature:\x00" + text.encode(), ec.ECDSA(hashes.SHA384()))
-    return "sha384-" + base64.b64encode(hashlib.sha384(text.encode()).digest()).decode()
-
-
-def content(records):
-    return {record["id"]: {k: v for k, v in record.items() if k != "last_modified"} for record in records}
-
-
-def history(shared, collection):
-    states = [json.loads(path.read_text()) for path in (shared / "data" / "history").glob(f"main-{collection}-*.json")]
-    return sorted(states, key=lambda state: state["timestamp"])
-
-
-def edit(client, collection, wanted):
-    """Make the source say what `wanted` says, as an editor would, in one batch."""
-    held = content(client.get_records(bucket=WORKSPACE, collection=collection))
-    with client.batch() as batch:
-        for record_id, record in content(wanted).items():
-            if held.pop(record_id, None) != record:
-                batch.update_record(bucket=WORKSPACE, collection=collection, id=record_id, data=record)
-        for record_id in held:
-            batch.delete_record(bucket=WORKSPACE, collection=collection, id=record_id)
 
 
 @pytest.fixture

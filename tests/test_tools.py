@@ -1,6 +1,7 @@
 """The scripts that write documentation."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -54,3 +55,15 @@ def test_a_campaign_is_one_json_line(tmp_path, monkeypatch, report_campaign):
     (line,) = [json.loads(text) for text in lines.read_text().splitlines()]
     assert (line["name"], line["counts"], line["seed"]) == ("values", {"values": 3}, 42)
     assert line["test"].endswith("test_a_campaign_is_one_json_line")
+
+
+def test_without_node_it_is_said_what_to_install(tmp_path):
+    for name in ("bash", "dirname"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    command = ["tools/install_npm_clients.sh", tmp_path / "clients"]
+
+    done = subprocess.run(command, cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "apt-get install nodejs npm" in done.stderr
+    assert not (tmp_path / "clients").exists()
