@@ -47,8 +47,8 @@ $(NPM_CLIENTS): tests/clients/package.json tests/clients/package-lock.json tools
 	@tools/install_npm_clients.sh $(@D)
 	@touch $@
 
-demo: $(STAMP) ## two live servers: sign, publish, verify, tamper, refuse (KEEP=1 leaves them running)
-	@$(BIN)/python demo/run.py $(if $(filter-out 0,$(KEEP)),--keep)
+demo: $(STAMP) ## two live servers: sign, publish, verify, tamper, refuse, heal (KEEP=1 leaves them running)
+	@$(BIN)/python -m demo.run $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: $(STAMP) $(NPM_CLIENTS) ## every test, with live servers and PostgreSQL, and the coverage gate
 	@rm -f .coverage .coverage.*

@@ -1,7 +1,8 @@
-"""Two live servers: edit, sign, publish, verify; then somebody alters a record, and the reader refuses it.
+"""Two live servers: edit, sign, publish, verify; then somebody tries to alter a record, on A and behind its back.
 
-``make demo`` runs this. Each step checks what it says; the exit code is 0 only if all of them held. ``--keep`` (``make
-demo KEEP=1``) leaves both servers running. The stops in records.json are real places with invented timetables.
+``make demo`` runs this (``python -m demo.run``). Each step checks what it says; the exit code is 0 only if all of them
+held. ``--keep`` (``make demo KEEP=1``) leaves the servers running. The stops in records.json are real places with invented
+timetables.
 """
 
 import argparse
@@ -13,7 +14,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -22,10 +22,11 @@ from typing import Any
 import kinto_http
 import requests
 from kinto_http import KintoException
-from servers import DemoError, Server
+
+from demo.servers import SCRIPTS, DemoError, Server
+from tests.support.postgres import PostgresServer, PostgresUnavailableError
 
 RECORDS = Path(__file__).with_name("records.json")
-SCRIPTS = Path(sysconfig.get_path("scripts"))
 SOURCE, DESTINATION = "main-workspace/stops", "main/stops"
 TIMEOUT_S = 60
 INTEGRITY = 3  # the exit code of kinto-updater for what no trusted key signed
@@ -37,6 +38,7 @@ class Demo:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.started = time.monotonic()
+        self.postgres = PostgresServer(outlives=True)
         self.authority = Server("authority.ini", folder)
         self.signer = Server("signer.ini", folder)
         self.passwords = {name: secrets.token_urlsafe(12) for name in ("signer", "alice")}
@@ -49,27 +51,34 @@ class Demo:
         self.gather_the_first_time()
         self.edit()
         self.sign_and_gather_the_difference()
-        self.alter_a_record_on_the_authority()
+        self.alter_a_record_through_the_authority()
+        self.alter_a_record_behind_its_back()
+        self.heal()
 
     def start_servers(self) -> None:
-        self.say("A, the authority: everybody reads from here")
-        self.authority.start()
-        self.create_account(self.authority, "signer")
-        self.say(f"   {self.authority.url}   config/authority.ini, Kinto's memory storage")
-
-        self.say("A key pair: the private half stays with S, readers are given the public half")
+        self.say("A key pair: the private half stays with S, A and the readers are given the public half")
         self.show(self.command("kinto-signer", "keygen", "signer-private.pem", "signer-public.pem"))
         check((self.folder / "signer-private.pem").stat().st_mode & 0o777 == 0o600, "the private key is readable by others")
 
+        self.say("A, the authority: everybody reads from here, and it takes nothing that the key did not sign")
+        self.postgres.start()
+        self.authority.start(
+            self.create_database("kinto_authority"), KINTO_AUTHORITY_PUBLIC_KEYS=str(self.folder / "signer-public.pem")
+        )
+        self.create_account(self.authority, "signer")
+        self.say(f"   {self.authority.url}   config/authority.ini, a PostgreSQL of the demo's own")
+
         self.say("S, the signer: people edit here")
         self.signer.start(
+            self.create_database("kinto_signer"),
             KINTO_SIGNER_ECDSA_PRIVATE_KEY=str(self.folder / "signer-private.pem"),
             KINTO_SIGNER_AUTHORITY_URL=self.authority.url,
             KINTO_SIGNER_AUTHORITY_AUTH=f"signer:{self.passwords['signer']}",
             KINTO_SIGNER_AUTO_CREATE_RESOURCES_PRINCIPALS="account:alice",
+            KINTO_SIGNER_STATUS_PRINCIPALS="account:alice",
         )
         self.create_account(self.signer, "alice")
-        self.say(f"   {self.signer.url}   config/signer.ini, Kinto's memory storage")
+        self.say(f"   {self.signer.url}   config/signer.ini, another database")
 
     def load(self) -> None:
         self.say(f"Alice puts {len(self.records)} stops of public transport, in {len(self.languages())} languages, into {SOURCE}")
@@ -117,11 +126,34 @@ class Demo:
         check(changes == 3, f"{changes} changes travelled instead of 3")
         check(stripped(self.local()) == by_id(self.records), "the reader's copy differs from what Alice wrote")
 
-    def alter_a_record_on_the_authority(self) -> None:
+    def alter_a_record_through_the_authority(self) -> None:
         victim = self.records[5]["id"]
-        self.say(f"Somebody with the password of A alters the record {victim} there, past S")
+        self.say(f"Somebody with the password of A tries to alter the record {victim} there, past S")
+        before = self.published()
+        thief = self.client(self.authority, "signer", DESTINATION)
+        try:
+            thief.patch_record(id=victim, data={"name": "Free tickets at evil.example"})
+        except KintoException as refused:
+            answer = refused.response
+        else:
+            raise DemoError("A took it")
+        check(answer.status_code == requests.codes.forbidden, f"A answered {answer.status_code}")
+        self.say(f"   A answers {answer.status_code}: {answer.json()['message']} [{answer.json()['details']['reason']}]")
+        check(self.published() == before, "A's records have changed")
+
+    def alter_a_record_behind_its_back(self) -> None:
+        victim = self.records[5]["id"]
+        self.say(f"Somebody with access to A's database alters the record {victim} there, behind Kinto's back")
+        # Kinto's trigger dates a row without a timestamp: readers who ask for what is newer are to get it.
+        altered = """data = data || '{"name": "Free tickets at evil.example"}', last_modified = NULL"""
+        statement = f"UPDATE objects SET {altered} WHERE id = '{victim}'"
+        print(f"         SQL> {statement}")
         before = self.local_bytes()
-        self.client(self.authority, "signer", DESTINATION).patch_record(id=victim, data={"name": "Free tickets at evil.example"})
+        self.postgres.execute(statement, self.authority.database)
+        check(self.published()[victim]["name"] == "Free tickets at evil.example", "A does not serve what its database holds")
+        answer = requests.get(f"{self.authority.url}/__heartbeat__", timeout=TIMEOUT_S)
+        check(answer.status_code == requests.codes.service_unavailable, "A's heartbeat does not notice")
+        self.say(f"   A's /__heartbeat__ answers {answer.status_code}: {json.dumps(answer.json()['authority'])}")
 
         self.say("The reader pulls, and refuses")
         done = self.command("kinto-updater", *self.gather_arguments(), expected=INTEGRITY)
@@ -131,6 +163,17 @@ class Demo:
         held = self.command("kinto-updater", "show", "--cache", "cache", "--public-key", "signer-public.pem")
         self.show(held)
         self.say(f"   exit code {INTEGRITY}; the old copy of {len(self.local())} records was kept, byte for byte")
+
+    def heal(self) -> None:
+        self.say("S still has what was signed: it heals A, without a new signature, and readers are fine again")
+        before = self.local()
+        self.show(self.command("kinto-signer", "push", SOURCE))
+        check(stripped(self.published()) == by_id(self.records), "A holds other records than Alice wrote")
+        self.show(self.command("kinto-updater", *self.gather_arguments()))
+        check(self.local() == before, "the reader's copy has changed")
+        health = requests.get(f"{self.authority.url}/__heartbeat__", timeout=TIMEOUT_S)
+        self.say(f"   A's /__heartbeat__ answers {health.status_code}: {json.dumps(health.json())}")
+        check(health.ok, "A's heartbeat still complains")
 
     # What the steps are made of.
 
@@ -173,6 +216,10 @@ class Demo:
         found = re.search(r"(\d+) changes", done.stdout)
         check(found is not None, "kinto-updater does not say what travelled")
         return int(found[1]) if found else 0
+
+    def create_database(self, name: str) -> str:
+        self.postgres.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0")
+        return self.postgres.url(name)
 
     def create_account(self, server: Server, name: str) -> None:
         body = {"data": {"password": self.passwords[name]}}
@@ -231,21 +278,26 @@ def stripped(records: dict[str, Any]) -> dict[str, Any]:
 
 
 def keep_message(demo: Demo) -> str:
-    groups = " ".join(f"-{server.process.pid}" for server in (demo.authority, demo.signer) if server.process)
+    groups = " ".join(f"-{pid}" for pid in (demo.authority.pid, demo.signer.pid, demo.postgres.pid))
     return f"""
-Both servers are running:
+The servers are running:
   S   {demo.signer.url}      alice:{demo.passwords["alice"]}
-  A   {demo.authority.url}      signer:{demo.passwords["signer"]}   (the record altered above is still altered)
+  A   {demo.authority.url}      signer:{demo.passwords["signer"]}
+  A's database: {demo.authority.database}
   keys, the reader's cache and the logs: {demo.folder}
-To end them: kill -- {groups}; rm -r {demo.folder}"""
+To end them: kill -- {groups}; sleep 3; rm -r {demo.folder} {demo.postgres.directory}"""
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Two live servers: sign, publish, verify, tamper, refuse.")
-    parser.add_argument("--keep", action="store_true", help="leave both servers running")
+    parser = argparse.ArgumentParser(description="Two live servers: sign, publish, verify, tamper, refuse, heal.")
+    parser.add_argument("--keep", action="store_true", help="leave the servers running")
     keep = parser.parse_args().keep
     logging.getLogger("kinto_http").setLevel(logging.ERROR)  # it warns of each record in a batch that went well
-    demo = Demo(Path(tempfile.mkdtemp(prefix="kinto-signer-demo-")))
+    try:
+        demo = Demo(Path(tempfile.mkdtemp(prefix="kinto-signer-demo-")))
+    except PostgresUnavailableError as error:
+        print(f"FAILED: {error} The demo needs one of them.", file=sys.stderr)
+        return 1
     kept = False
     try:
         demo.run()
@@ -260,6 +312,7 @@ def main() -> int:
         if not kept:
             demo.signer.stop()
             demo.authority.stop()
+            demo.postgres.stop()
     if not kept:
         shutil.rmtree(demo.folder)
     return 0

@@ -1,4 +1,4 @@
-"""The demo's Kinto servers: the files in ``config/`` as they are shipped, on Kinto's memory storage."""
+"""The demo's Kinto servers: the files in ``config/`` as they are shipped, each with a database of its own."""
 
 import contextlib
 import os
@@ -6,21 +6,20 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
 import requests
 
+SCRIPTS = Path(sysconfig.get_path("scripts"))
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 START_TIMEOUT_S = 30
 
 # What differs from config/*.ini; Kinto takes every setting from the environment too.
 DEMO_SETTINGS = {
-    "KINTO_STORAGE_BACKEND": "kinto.core.storage.memory",
-    "KINTO_PERMISSION_BACKEND": "kinto.core.permission.memory",
-    "KINTO_CACHE_BACKEND": "kinto.core.cache.memory",
     "KINTO_USERID_HMAC_SECRET": "demo",
-    "KINTO_ACCOUNT_CREATE_PRINCIPALS": "system.Everyone",  # `kinto create-user` has no reach into a server's memory
+    "KINTO_ACCOUNT_CREATE_PRINCIPALS": "system.Everyone",  # `kinto create-user` would ask for passwords
 }
 
 
@@ -29,22 +28,28 @@ class DemoError(Exception):
 
 
 class Server:
-    """One Kinto under granian, on a free loopback port."""
+    """One Kinto under granian, on a free loopback port, with its tables in the database at `database` (a URL)."""
 
     def __init__(self, ini: str, folder: Path) -> None:
         self.ini = CONFIG / ini
+        self.database = ""
         self.log = folder / f"{self.ini.stem}.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/v1"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, **settings: str) -> None:
+    def start(self, database: str, **settings: str) -> None:
+        """Raises DemoError if it does not start."""
+        self.database = database
+        urls = {f"KINTO_{backend}_URL": database for backend in ("STORAGE", "PERMISSION", "CACHE")}
+        environment = os.environ | DEMO_SETTINGS | urls | settings | {"KINTO_INI": str(self.ini)}
+        self._migrate(environment)
         command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--port", str(self.port), "--no-ws"]
         command += ["--blocking-threads", "8", "--backpressure", "64", f"{CONFIG / 'wsgi.py'}:application"]
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
-                env=os.environ | DEMO_SETTINGS | settings | {"KINTO_INI": str(self.ini)},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -56,6 +61,11 @@ class Server:
                 raise DemoError(f"The server of {self.ini.name} did not start:\n{self.log.read_text()}")
             time.sleep(0.1)
 
+    @property
+    def pid(self) -> int | None:
+        """Of its process group too."""
+        return self.process.pid if self.process else None
+
     def stop(self) -> None:
         if self.process is None:
             return
@@ -66,6 +76,13 @@ class Server:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+    def _migrate(self, environment: dict[str, str]) -> None:
+        command = [str(SCRIPTS / "kinto"), "migrate", "--ini", str(self.ini)]
+        with self.log.open("ab") as log:
+            done = subprocess.run(command, env=environment, stdout=log, stderr=log, check=False)
+        if done.returncode:
+            raise DemoError(f"kinto migrate --ini {self.ini.name} failed:\n{self.log.read_text()}")
 
     def _answers(self) -> bool:
         try:

@@ -6,10 +6,12 @@ import sys
 
 import pytest
 import webtest
+from pyramid.exceptions import ConfigurationError
 from pyramid.paster import get_app
 
+from kinto_signer.plugin.tables import AUTHORITY
 from tests.support.servers import ROOT
-from tests.support.settings import authority_settings
+from tests.support.settings import guarded_settings
 
 CONFIG = ROOT / "config"
 
@@ -23,17 +25,38 @@ def environment(monkeypatch, database):
     return monkeypatch
 
 
-def test_authority_ini_is_a_kinto_that_takes_a_publication(environment):
+@pytest.fixture
+def authority_environment(environment, key_pair):
+    environment.setenv("KINTO_AUTHORITY_PUBLIC_KEYS", str(key_pair.public))
+    return environment
+
+
+def test_authority_ini_guards_what_the_signer_publishes(authority_environment):
     app = webtest.TestApp(get_app(str(CONFIG / "authority.ini")))
 
-    root = app.get("/v1/").json
+    capabilities = app.get("/v1/").json["capabilities"]
 
-    assert root["settings"]["batch_max_requests"] == 20000
-    assert "accounts" in root["capabilities"]
+    assert "accounts" in capabilities
+    assert capabilities["changes"]["collections"] == ["/buckets/main"]
+    (resource,) = capabilities["authority"]["resources"]
+    assert (resource["bucket"], resource["collection"], len(resource["public_keys"])) == ("main", None, 1)
+
+
+def test_authority_ini_looks_for_the_key_beside_it(environment):
+    with pytest.raises(ConfigurationError, match=r"kinto.authority.public_keys = .*config/signer-public.pem: .* cannot be read"):
+        get_app(str(CONFIG / "authority.ini"))
+
+
+def test_the_limits_that_the_comments_name_are_those_of_the_settings():
+    text = (CONFIG / "authority.ini").read_text()
+    (limit,) = [row.default for row in AUTHORITY.rows if row.name == "max_changeset_bytes"]
+
+    assert f"kinto.authority.max_changeset_bytes = {limit}" in text
+    assert f"client_max_body_size {int(limit) // 2**20}m" in text
 
 
 def test_signer_ini_is_a_signer(environment, live_kinto, key_pair):
-    authority = live_kinto(authority_settings(), name="authority")
+    authority = live_kinto(guarded_settings(key_pair.public), name="authority")
     environment.setenv("KINTO_SIGNER_AUTHORITY_URL", authority.url)
     environment.setenv("KINTO_SIGNER_AUTHORITY_AUTH", "signer:12345")
     environment.setenv("KINTO_SIGNER_ECDSA_PRIVATE_KEY", str(key_pair.private))
@@ -54,15 +77,16 @@ def test_the_server_waits_longer_than_a_publication_may_take(name):
     assert ini.getint("server:main", "channel_timeout") > int(timeout_s)
 
 
-def test_kinto_signer_is_the_last_plugin():
+@pytest.mark.parametrize(("name", "plugin"), [("signer.ini", "kinto_signer"), ("authority.ini", "kinto_signer.authority")])
+def test_ours_is_the_last_plugin(name, plugin):
     ini = configparser.ConfigParser()
-    ini.read(CONFIG / "signer.ini")
+    ini.read(CONFIG / name)
 
-    assert ini.get("app:main", "kinto.includes", raw=True).split()[-1] == "kinto_signer"
+    assert ini.get("app:main", "kinto.includes", raw=True).split()[-1] == plugin
 
 
-def test_wsgi_py_builds_the_application_of_kinto_ini(environment):
-    environment.setenv("KINTO_INI", str(CONFIG / "authority.ini"))
+def test_wsgi_py_builds_the_application_of_kinto_ini(authority_environment):
+    authority_environment.setenv("KINTO_INI", str(CONFIG / "authority.ini"))
     script = "from wsgi import application; import webtest; print(webtest.TestApp(application).get('/v1/').status)"
 
     done = subprocess.run([sys.executable, "-c", script], cwd=CONFIG, capture_output=True, text=True, check=True)

@@ -7,39 +7,49 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import requests
 
 from tests.support.servers import ROOT
 
-DEMO = [sys.executable, str(ROOT / "demo" / "run.py")]
+DEMO = [sys.executable, "-m", "demo.run"]
 
 
 def test_every_step_does_what_it_says():
     started = time.monotonic()
 
-    done = subprocess.run(DEMO, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(DEMO, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert time.monotonic() - started < 60
     assert "A serves 300 records" in done.stdout
     assert "main/stops: 3 changes" in done.stdout
-    assert re.search(r"\[(hash-mismatch|bad-signature)\]", done.stdout)
+    assert re.search(r"A answers 403: main/stops is guarded: .* nothing was stored. \[hash-mismatch\]", done.stdout)
+    assert 'A\'s /__heartbeat__ answers 503: {"main/stops": "does not verify [hash-mismatch]"}' in done.stdout
+    assert re.search(r"\[hash-mismatch\] Held and kept", done.stdout)
     assert "exit code 3; the old copy of 300 records was kept, byte for byte" in done.stdout
+    assert "main/stops to authority: it did not verify; replaced as a whole, 300 records" in done.stdout
+    assert done.stdout.index("replaced as a whole") < done.stdout.index("main/stops: unchanged since")
     assert done.stdout.endswith("Every step did what it says.\n")
 
 
-def test_keep_leaves_both_servers_running():
-    done = subprocess.run([*DEMO, "--keep"], capture_output=True, text=True, check=False, timeout=120)
-    kill, folder = re.search(r"To end them: kill -- (.*); rm -r (.*)$", done.stdout, re.MULTILINE).groups()
+def test_keep_leaves_the_servers_running():
+    done = subprocess.run([*DEMO, "--keep"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    ending = re.search(r"To end them: kill -- (.*); sleep 3; rm -r (\S+) (\S+)$", done.stdout, re.MULTILINE)
+    groups, folder, postgres = ending.groups()
     try:
         for url, user, password in re.findall(r"^  [SA]   (\S+) +(\w+):(\S+)", done.stdout, re.MULTILINE):
             root = requests.get(f"{url}/", auth=(user, password), timeout=30).json()
             assert root["user"]["id"] == f"account:{user}"
     finally:
-        for group in kill.split():
+        for group in groups.split():
             os.killpg(-int(group), signal.SIGTERM)
-        subprocess.run(["rm", "-r", folder], check=True)
+        deadline = time.monotonic() + 15
+        while (running := (Path(postgres) / "data" / "postmaster.pid").exists()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        subprocess.run(["rm", "-r", folder, postgres], check=True)
+    assert not running  # which also means that both servers have left it
 
 
 def test_the_records_are_worth_signing():

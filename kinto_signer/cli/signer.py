@@ -171,7 +171,10 @@ def _print_keys(private: Path, public: Path, key: PublicKey, format_: str) -> No
     if format_ == "json":
         output.print_json({"exit_code": 0, "private": str(private), "public": str(public), "fingerprint": key.fingerprint})
         return
-    print(f"{private}  private key, mode 0600: keep it on the signer\n{public}  public key: give it to the readers")
+    print(
+        f"{private}  private key, mode 0600: keep it on the signer\n"
+        f"{public}  public key: give it to the authority and to the readers"
+    )
     print(f"Fingerprint (SHA-256): {key.fingerprint}")
     print("Give the fingerprint to the readers by another way, so that they can compare.")
 

@@ -44,12 +44,16 @@ def find_programs() -> Path:
 
 
 class PostgresServer:
-    """One server with its data in a temporary folder. Its databases are cheap: about 0.1 s each."""
+    """One server with its data in a temporary folder. Its databases are cheap: about 0.1 s each.
 
-    def __init__(self) -> None:
+    outlives: goes on when the process that started it ends, however that ends; else it dies with it.
+    """
+
+    def __init__(self, *, outlives: bool = False) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="kinto-signer-pg-"))
         self.log = self.directory / "log"
         self._user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
+        self._outlives = outlives
         self._numbers = count(1)
         self._process: subprocess.Popen[bytes] | None = None
         self._programs = self._reachable(find_programs())
@@ -68,15 +72,16 @@ class PostgresServer:
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         user = ["--user", self._user] if self._user else []
-        command = [sys.executable, "-SE", TETHERED, *user, str(int(signal.SIGINT)), self._programs / "postgres"]
+        wrapper = [] if self._outlives else [sys.executable, "-SE", TETHERED, *user, str(int(signal.SIGINT))]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(part) for part in [*command, "-D", data, *options]],
+                [str(part) for part in [*wrapper, self._programs / "postgres", "-D", data, *options]],
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C in the terminal is for pytest, which stops us in good order
+                **(self._as_user() if self._outlives else {}),
             )
         self._wait_until_ready()
 
@@ -91,6 +96,10 @@ class PostgresServer:
                 self._process.wait(timeout=20)
             self._process = None
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
 
     def url(self, database: str) -> str:
         """As in ``kinto.storage_url``; psycopg2 and SQLAlchemy take it too."""
@@ -145,12 +154,14 @@ class PostgresServer:
         self._run(command)
 
     def _run(self, command: list[Any]) -> None:
-        as_user: dict[str, Any] = {"user": self._user, "extra_groups": []} if self._user else {}
         done = subprocess.run(
-            [str(part) for part in command], cwd=self.directory, capture_output=True, text=True, check=False, **as_user
+            [str(part) for part in command], cwd=self.directory, capture_output=True, text=True, check=False, **self._as_user()
         )
         if done.returncode:
             raise RuntimeError(f"{command[0]} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+
+    def _as_user(self) -> dict[str, Any]:
+        return {"user": self._user, "extra_groups": []} if self._user else {}
 
     def _reachable(self, programs: Path) -> Path:
         """The same programs where the unprivileged user can run them: below somebody's home it cannot."""
