@@ -1,11 +1,14 @@
-"""The memory backends' rollback while others read."""
+"""What a refused request leaves behind: nothing in the memory backends, and no lock in PostgreSQL."""
 
 import sys
 import threading
 
 import pytest
 
-from tests.support.servers import authorization
+from tests.support.keys import write_key_pair
+from tests.support.publications import URI, body_of, post, successive_states
+from tests.support.servers import authorization, webtest_app
+from tests.support.settings import guarded_settings
 from tests.support.site import BUCKET, SOURCE, signer_app
 
 
@@ -55,3 +58,31 @@ def test_permissions_are_put_back_too(app):
     app.post_json("/batch", {"requests": parts}, status=400)
     assert app.get(BUCKET).json["permissions"] == before
     app.get(f"{SOURCE}/records", headers=authorization("mallory"), status=403)
+
+
+def open_transactions(postgres, database):
+    name = database.partition("?")[0].rpartition("/")[2]
+    return postgres.execute(f"SELECT query FROM pg_stat_activity WHERE datname = '{name}' AND xact_start IS NOT NULL")
+
+
+@pytest.mark.postgres
+def test_a_publication_that_is_refused_locks_nothing_afterwards(postgres, database, key_pair, live_kinto, tmp_path):
+    authority = live_kinto(guarded_settings(write_key_pair(tmp_path, "another").public), name="authority")
+    app = signer_app(key_pair, database=database, authority=authority.url, collection=False)
+
+    answer = app.put_json(SOURCE, {}, status=503)
+
+    assert answer.json["details"]["reason"] == "unknown-key"
+    assert open_transactions(postgres, database) == []
+
+
+@pytest.mark.postgres
+def test_a_write_that_the_guard_refuses_locks_nothing_afterwards(postgres, database, key_pair):
+    app = webtest_app(guarded_settings(key_pair.public, database))
+    post(app, body_of(successive_states(key_pair.key(), 1)[0]), status=201)
+    (record, *_) = app.get(f"{URI}/records").json["data"]
+
+    answer = app.patch_json(f"{URI}/records/{record['id']}", {"data": {"text": "evil"}}, status=403)
+
+    assert answer.json["details"]["reason"] == "hash-mismatch"
+    assert open_transactions(postgres, database) == []
