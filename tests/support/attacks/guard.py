@@ -9,7 +9,6 @@ import pytest
 
 from kinto_signer.authority import body, guard, publication, views
 from kinto_signer.core import acceptance
-from kinto_signer.core.changeset import tombstone
 from tests.support.attacks.attack import Attack
 from tests.support.attacks.publications import Json
 from tests.support.attacks.target import Target
@@ -108,4 +107,4 @@ def _posted(name: str, content: Json) -> acceptance.Posted:
 def _everything(posted: acceptance.Posted, live: Any, gone: Any, etag: int) -> acceptance.Effective:
     """Every change that was posted, in the last version of each record."""
     last = {change["id"]: change for change in posted.changes}
-    return acceptance.Effective([*last.values(), *(tombstone(record_id, posted.timestamp) for record_id in gone)])
+    return acceptance.Effective(list(last.values()), gone=list(gone))
