@@ -41,6 +41,7 @@ def test_the_guard_lets_nothing_in(attack, backend, database_of, key_pair, tmp_p
 
     attack.run(target)
 
+    left_open = target.left_open()
     assert attack.crashes or not target.crashes
     if attack.leaves is Leaves.UNCHANGED:
         assert differences(before, (target.served(), target.stored())) == {}
@@ -49,6 +50,7 @@ def test_the_guard_lets_nothing_in(attack, backend, database_of, key_pair, tmp_p
     else:
         assert_a_reader_comes_along(target)
     target.control()
+    assert left_open == []
 
 
 @pytest.mark.parametrize(("attack", "backend"), COUNTER_PROOFS)

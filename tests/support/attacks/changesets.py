@@ -34,7 +34,7 @@ def no_signature(target: Target) -> None:
 
 def empty_list_of_signatures(target: Target) -> None:
     """A publication that empties the collection, with an empty list of signatures."""
-    changes = [tombstone(one["id"], target.third.timestamp) for one in target.second.records]
+    changes = [tombstone(one["id"], target.third.timestamp - number) for number, one in enumerate(target.second.records)]
     content = upcoming(target, changes=changes)
     content["metadata"] |= {"signature": {}, "signatures": []}
     target.publish(content)
@@ -99,7 +99,7 @@ def altered_record_with_its_hash(target: Target) -> None:
 def extra_record(target: Target) -> None:
     """A signed publication to which a record was added."""
     content = upcoming(target)
-    content["changes"].append({"id": "forged", "text": "forged", "last_modified": target.third.timestamp - 1})
+    content["changes"].append({"id": "forged", "text": "forged", "last_modified": target.third.timestamp - 3})
     target.publish(content)
 
 
@@ -129,7 +129,7 @@ def same_id_twice(target: Target) -> None:
 def odd_deletion(target: Target) -> None:
     """A publication whose forged record says `deleted`, but not true: a tombstone for one reader, a record for another."""
     content = upcoming(target)
-    content["changes"].append({"id": "forged", "deleted": "yes", "last_modified": target.third.timestamp - 1})
+    content["changes"].append({"id": "forged", "deleted": "yes", "last_modified": target.third.timestamp - 3})
     target.publish(content)
 
 
@@ -139,7 +139,7 @@ def odd_deletion(target: Target) -> None:
 def older_state_as_a_difference(target: Target) -> None:
     """The difference that leads back to an older signed state."""
     content = body(target.second, target.first)
-    content["changes"].append(tombstone("record-0005", target.first.timestamp))
+    content["changes"].append(tombstone("record-0005", target.first.timestamp - 50))
     target.publish(content)
 
 

@@ -4,10 +4,11 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import transaction
 from cryptography.hazmat.primitives.asymmetric import ec
 from webtest import TestApp
@@ -35,7 +36,10 @@ class Target:
     answers: one (request, status, body) for each answer to the attack, those inside a batch included.
     """
 
-    def __init__(self, app: TestApp, key: Key, stranger: Key, *, bucket: str, guarded: bool, folder: Path) -> None:
+    def __init__(
+        self, app: TestApp, key: Key, stranger: Key, *, bucket: str, guarded: bool, folder: Path, database: str | None
+    ) -> None:
+        self.database = database
         self.app, self.guarded = app, guarded
         self.key, self.stranger = key, stranger
         self.files = folder / FILES
@@ -163,6 +167,16 @@ class Target:
                 objects[f"who {uri}"] = {name: sorted(who) for name, who in sorted(granted.items())}
         files = sorted(path for path in self.files.rglob("*") if path.is_file())
         return objects | {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    def left_open(self) -> list[str]:
+        """The last statement of each transaction of PostgreSQL that a request began and did not end: others wait for it."""
+        if self.database is None:
+            return []
+        with closing(psycopg2.connect(self.database)) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in trans%'"
+            )
+            return [row[0] for row in cursor.fetchall()]
 
     def held(self) -> Changeset:
         """The state that a reader gets who has nothing yet; EMPTY where there is no collection."""
