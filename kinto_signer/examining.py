@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from kinto_signer.core.trust import Trust, check
 from kinto_signer.errors import (
     BadAnswerError,
     ConfigurationError,
+    CredentialsError,
     KintoSignerError,
     NotYetValidError,
 )
@@ -60,14 +61,25 @@ class Subject:
 
 @dataclass(frozen=True)
 class Server:
-    """A server as anybody reads it. trust: its own keys rather than the collection's. timeout_s: for one collection."""
+    """A server as anybody reads it.
+
+    timeout_s: for one collection. trust: keys for all its collections, rather than each collection's. auth: of an account there,
+    which tells what is missing from what is hidden: to anybody Kinto answers both alike. listed: what the server says it has.
+    """
 
     where: str
     timeout_s: float = 300.0
     trust: Trust | None = None
+    auth: str | None = field(default=None, repr=False)
+    listed: frozenset[str] | None = None
 
     def look(self, name: str, trust: Trust) -> Changeset:
-        state = self._repository(self.timeout_s).changeset(name)
+        try:
+            state = self._repository(self.timeout_s).changeset(name)
+        except CredentialsError:
+            if not self._is_missing(name):
+                raise
+            return EMPTY
         if state != EMPTY:
             check(name, state, self.trust or trust)
             if state.timestamp > time.time() * 1000 + FUTURE_TOLERANCE_MS:
@@ -93,9 +105,20 @@ class Server:
         previews = _previews(capabilities.get("signer"))
         return sorted(name for name in found if name not in previews and name.partition("/")[0] not in previews)
 
-    def _repository(self, seconds: float) -> RemoteRepository:
+    def _is_missing(self, name: str) -> bool:
+        """Whether it is not there, after it was refused to anybody. Raises CredentialsError if it is hidden from readers."""
+        if self.auth is None:
+            return self.listed is not None and name not in self.listed
+        try:
+            if self._repository(ANSWER_S, self.auth).timestamp(name) == 0:
+                return True
+        except CredentialsError:  # no such bucket, or not this account's
+            return True
+        raise CredentialsError(f"{name}: readers may not read it: give `read` on it to system.Everyone there.")
+
+    def _repository(self, seconds: float, auth: str | None = None) -> RemoteRepository:
         limits = Limits(max_size_bytes=Limits.max_collection_bytes, idle_s=min(ANSWER_S, seconds))
-        return RemoteRepository(Session(self.where, deadline=Deadline(seconds), limits=limits))
+        return RemoteRepository(Session(self.where, auth, deadline=Deadline(seconds), limits=limits))
 
 
 def examine(subjects: Sequence[Subject], sleep: Callable[[float], None] = time.sleep) -> list[Finding]:

@@ -121,13 +121,15 @@ def _problems(ini: Path, error: KintoSignerError) -> list[Finding]:
 def _examined(asked: Asked, subjects: Sequence[Subject]) -> list[Finding]:
     """Examine the collections of an application and those that the servers have, everywhere."""
     found: list[Finding] = []
-    servers, names = list(asked.servers), set(asked.only)
-    for server in asked.servers if not asked.only else ():
+    servers, names = [], set(asked.only)
+    for server in asked.servers:
         try:
-            names |= set(server.names())
+            listed = None if asked.only else frozenset(server.names())
         except KintoSignerError as error:
             found.append(failed(server.where, error))
-            servers.remove(server)
+            continue
+        servers.append(replace(server, listed=listed))
+        names |= listed or set()
     known = {subject.name: subject for subject in subjects}
     for name in sorted(names - known.keys()):
         if servers:
