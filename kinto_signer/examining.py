@@ -23,6 +23,7 @@ from kinto_signer.errors import (
     CredentialsError,
     KintoSignerError,
     NotYetValidError,
+    VerificationError,
 )
 from kinto_signer.remote import RemoteRepository, check_name
 from kinto_signer.transport import Deadline, Limits, Session
@@ -34,6 +35,14 @@ ANSWER_S = 10.0
 MONITOR = "/buckets/monitor/collections/changes/records"
 
 
+@dataclass(frozen=True)
+class Looked:
+    """The complete state of a collection in a place, EMPTY if nothing is signed there; and why it does not verify."""
+
+    state: Changeset
+    error: KintoSignerError | None = None
+
+
 class Place(Protocol):
     """Something that holds collections."""
 
@@ -42,8 +51,8 @@ class Place(Protocol):
         """What messages call it."""
         ...
 
-    def look(self, name: str, trust: Trust) -> Changeset:
-        """The complete state, verified; EMPTY if nothing is signed there. Raises what is wrong with it."""
+    def look(self, name: str, trust: Trust) -> Looked:
+        """Read and verify it. Raises why it could not be read."""
         ...
 
 
@@ -73,18 +82,23 @@ class Server:
     auth: str | None = field(default=None, repr=False)
     listed: frozenset[str] | None = None
 
-    def look(self, name: str, trust: Trust) -> Changeset:
+    def look(self, name: str, trust: Trust) -> Looked:
         try:
             state = self._repository(self.timeout_s).changeset(name)
         except CredentialsError:
             if not self._is_missing(name):
                 raise
-            return EMPTY
-        if state != EMPTY:
-            check(name, state, self.trust or trust)
+            return Looked(EMPTY)
+        return Looked(state, None if state == EMPTY else self._wrong(name, state, self.trust or trust))
+
+    def _wrong(self, name: str, state: Changeset, trust: Trust) -> VerificationError | None:
+        try:
+            check(name, state, trust)
             if state.timestamp > time.time() * 1000 + FUTURE_TOLERANCE_MS:
                 raise NotYetValidError(f"{name}: it is dated {state.timestamp}, more than 24 hours from now; readers refuse it.")
-        return state
+        except VerificationError as error:
+            return error
+        return None
 
     def names(self) -> list[str]:
         """What the server says that it guards, or lists in ``monitor/changes``; sorted. Previews are not signed.
@@ -137,26 +151,32 @@ def _may_pass(finding: Finding) -> bool:
 
 
 def _look(subject: Subject) -> list[Finding]:
-    found: list[Finding] = []
-    states: list[tuple[Place, Changeset]] = []
     if subject.trust is None:
         return [_without_key(subject)]
+    name, found = subject.name, list[Finding]()
+    looked: list[tuple[Place, Looked]] = []
     for place in subject.places:
         try:
-            state = place.look(subject.name, subject.trust)
+            looked.append((place, place.look(name, subject.trust)))
         except KintoSignerError as error:
-            found.append(failed(place.where, error, subject.name))
-            continue
-        states.append((place, state))
-        if state != EMPTY:
-            found.append(
-                fine(place.where, f"verifies: {len(state.records)} records, signed {_iso(state.timestamp)}", subject.name)
-            )
+            found.append(failed(place.where, error, name))
+    sound = [(place, one.state) for place, one in looked if one.error is None]
+    for place, one in looked:
+        if one.error is not None:
+            compared = next((_compared(there, state, one.state) for there, state in sound if state != EMPTY), "")
+            found.append(failed(place.where, one.error, name, compared))
+        elif one.state != EMPTY:
+            said = f"verifies: {len(one.state.records)} records, signed {_iso(one.state.timestamp)}"
+            found.append(fine(place.where, said, name))
         elif place is subject.places[0]:
-            found.append(fine(place.where, "nothing is signed here yet", subject.name))
-    if states and states[0][0] is subject.places[0]:
-        found += [finding for place, state in states[1:] for finding in _against(subject.name, states[0], place, state)]
+            found.append(fine(place.where, "nothing is signed here yet", name))
+    if sound and sound[0][0] is subject.places[0]:
+        found += [finding for place, state in sound[1:] for finding in _against(name, sound[0], place, state)]
     return found
+
+
+def _compared(place: Place, here: Changeset, there: Changeset) -> str:
+    return f"Compared with {place.where}: {compare(here, there)}."
 
 
 def _without_key(subject: Subject) -> Finding:
@@ -172,8 +192,7 @@ def _against(name: str, first: tuple[Place, Changeset], place: Place, state: Cha
         return [differs(place.where, f"it is missing there; {where} has it, signed {_iso(here.timestamp)}.", name)]
     if here == EMPTY:
         return [differs(place.where, f"it is there, signed {_iso(state.timestamp)}, and not on {where}.", name)]
-    found = compare(here, state)
-    return [differs(place.where, f"compared with {where}: {found}.", name)] if found else []
+    return [differs(place.where, _compared(first[0], here, state), name)] if compare(here, state) else []
 
 
 def _listed(session: Session) -> list[str]:

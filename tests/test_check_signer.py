@@ -109,7 +109,7 @@ def test_as_a_person_sees_it(check, settings, key_pair, authority, database, pos
     code, out, _ = check.run("check", "--ini", tmp_path / "signer.ini")
     assert code == 3
     assert "[hash-mismatch]" in out
-    assert out.splitlines()[-1].startswith("1 errors (exit code 3), worst: main/regions on storage. Readers refuse")
+    assert out.splitlines()[-1].startswith("1 error (exit code 3), worst: main/regions on storage. Readers refuse")
 
 
 # --- what is stored -------------------------------------------------------------------------------------------------------------
@@ -121,7 +121,8 @@ def test_a_row_altered_in_the_signers_database(check, settings, key_pair, author
     alter(postgres, database, "id = 'r1' AND parent_id LIKE '/buckets/main/%'")
     report = check(settings)
     assert report.code == 3
-    found = report.one("hash-mismatch", "past Kinto", "approve it again")
+    compared = f"Compared with {authority.url}: records: 1 different (r1)."
+    found = report.one("hash-mismatch", "past Kinto", "approve it again", compared)
     assert (found["where"], found["collection"]) == ("storage", NAME)
     set_status(app, "to-sign")
     assert check(settings).code == 0, "what the message says to do helps"
@@ -144,7 +145,7 @@ def test_a_record_altered_on_a_plain_authority(check, key_pair, plain, database)
     plain.client("signer").patch_record(bucket="main", collection="regions", id="r1", data={"n": 666})
     report = check(settings)
     assert report.code == 3
-    found = report.one("hash-mismatch")
+    found = report.one("hash-mismatch", "Compared with storage: records: 1 different (r1).")
     assert (found["where"], found["collection"]) == (plain.url, NAME)
 
 

@@ -9,12 +9,11 @@ from typing import Any
 from kinto_signer.authority.guard import REFUSED, Guard
 from kinto_signer.authority.heartbeat import other_writers
 from kinto_signer.authority.settings import Guarding
-from kinto_signer.authority.stored import StoredStates, as_stored_state_error
-from kinto_signer.core.changeset import Changeset
+from kinto_signer.authority.stored import StoredStates
 from kinto_signer.core.findings import Finding, fine, misconfigured, warned
 from kinto_signer.core.trust import Trust
-from kinto_signer.errors import ConfigurationError
-from kinto_signer.examining import Subject
+from kinto_signer.errors import ConfigurationError, StoredStateError
+from kinto_signer.examining import Looked, Subject
 from kinto_signer.plugin.kept import KeptForms
 from kinto_signer.plugin.looking import STORAGE, looking, usable
 from kinto_signer.plugin.storage import StorageRepository
@@ -31,14 +30,18 @@ class GuardedStorage:
     storage: Any
     where: str = STORAGE
 
-    def look(self, name: str, trust: Trust) -> Changeset:
+    def look(self, name: str, trust: Trust) -> Looked:
         with looking(self.storage) as seen:
-            states = StoredStates(seen, KeptForms())
+            states, repository = StoredStates(seen, KeptForms()), StorageRepository(seen)
             try:
                 states.verify(name, states.held(name), trust)
             except REFUSED as error:
-                raise as_stored_state_error(name, error) from error
-            return StorageRepository(seen).changeset(name)
+                said = (
+                    f"{error.message.removeprefix(f'{name}: ')} What is stored is not what was accepted: it was altered behind this "
+                    "server's back. `kinto-signer push` on the signer publishes the signed state again."
+                )
+                return Looked(repository.changeset(name), StoredStateError(said, reason=error.reason))
+            return Looked(repository.changeset(name))
 
 
 def problems(raw: Mapping[str, Any]) -> list[Finding]:

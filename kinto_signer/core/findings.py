@@ -67,8 +67,10 @@ def differs(where: str, message: str, collection: str) -> Finding:
     return Finding(ERROR, where, collection, "differs", message, DIFFERS)
 
 
-def failed(where: str, error: KintoSignerError, collection: str = "") -> Finding:
-    return Finding(ERROR, where, collection, error.reason, error.message, error.exit_code)
+def failed(where: str, error: KintoSignerError, collection: str = "", more: str = "") -> Finding:
+    """more: a sentence to be put after the error's own message."""
+    message = f"{error.message.removeprefix(f'{collection}: ')} {more}".rstrip()
+    return Finding(ERROR, where, collection, error.reason, message, error.exit_code)
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
@@ -87,4 +89,5 @@ def summary(findings: Sequence[Finding]) -> str:
         f"{finding.collection} on {finding.where}" if finding.collection else finding.where for finding in worst
     )
     shown = ", ".join(list(places)[:3]) + (", …" if len(places) > 3 else "")
-    return f"{counts[ERROR]} errors{warnings} (exit code {code}), worst: {shown}. {_NEXT.get(code, _ELSE)}"
+    errors = "1 error" if counts[ERROR] == 1 else f"{counts[ERROR]} errors"
+    return f"{errors}{warnings} (exit code {code}), worst: {shown}. {_NEXT.get(code, _ELSE)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ def loaded(ini: Path) -> Iterator[Any]:
     """
     if not ini.is_file():
         raise ConfigurationError(f"--ini {ini}: there is no such file.")
+    # Kinto logs the traceback of each error of the database; ours says what matters.
+    logging.getLogger("kinto.core.storage.postgresql.client").setLevel(logging.CRITICAL)
     try:
         with _environment(ini) as environment:
             try:

@@ -13,7 +13,7 @@ from kinto_signer.core.findings import Finding, differs, failed
 from kinto_signer.core.trust import Trust, check
 from kinto_signer.core.workflow import Status
 from kinto_signer.errors import CredentialsError, KintoSignerError, VerificationError
-from kinto_signer.examining import Server, Subject
+from kinto_signer.examining import Looked, Server, Subject
 from kinto_signer.plugin.looking import STORAGE, looking, usable
 from kinto_signer.plugin.resources import Resource
 from kinto_signer.plugin.storage import StorageRepository
@@ -30,21 +30,21 @@ class SignedCopy:
     storage: Any
     where: str = STORAGE
 
-    def look(self, name: str, trust: Trust) -> Changeset:
+    def look(self, name: str, trust: Trust) -> Looked:
         with looking(self.storage) as seen:
             state = StorageRepository(seen).changeset(name)
         if state == EMPTY or not (state.timestamp or state.records):
-            return EMPTY
+            return Looked(EMPTY)
         try:
             check(name, state, trust)
         except VerificationError as error:
             found = VerificationError(
-                f"S's own signed copy is not what was signed: {error.message} S's database was altered past Kinto. "
-                "Look at the source collection too, then approve it again: that writes and signs its content."
+                f"{error.message.removeprefix(f'{name}: ')} S's database was altered past Kinto. Look at the source collection too, "
+                "then approve it again: that writes and signs its content."
             )
             found.reason = error.reason
-            raise found from error
-        return state
+            return Looked(state, found)
+        return Looked(state)
 
 
 def check_signer(registry: Any, ini: str) -> tuple[list[Finding], list[Subject]]:
