@@ -11,6 +11,7 @@ from typing import Any
 import rich_click as click
 
 from kinto_signer import __version__
+from kinto_signer.cli import check as checking
 from kinto_signer.cli import output, recovery
 from kinto_signer.cli.workflow import Signer, read_access
 from kinto_signer.core.trust import PublicKey
@@ -36,7 +37,7 @@ def cli(verbose: int) -> None:
     The server and the credentials come from KINTO_SERVER and KINTO_AUTH, or from --server and --auth-file.
 
     Exit codes: 0 done, 1 part of the work failed, 2 usage or configuration, 3 something does not verify, 4 credentials
-    refused, 5 try later, 6 conflict or refused by the workflow.
+    refused, 5 try later, 6 conflict or refused by the workflow, 10 differences found.
     """
     output.set_up_logging(verbose)
 
@@ -148,6 +149,32 @@ def bootstrap(ini: Path, format_: str) -> int:
         for done in found:
             print(done, file=sys.stderr if done.error else sys.stdout)
     return code
+
+
+@cli.command()
+@click.argument("servers", nargs=-1, metavar="[SERVER]...")
+@click.option("--ini", type=FILE, help="The configuration file of a signer or of an authority; its storage is read directly.")
+@click.option("--public-key", "public_keys", type=FILE, multiple=True, help="PEM file of a key you trust. May be repeated.")
+@click.option("-c", "--collection", "only", multiple=True, metavar="BUCKET/COLLECTION", help="Only this. May be repeated.")
+@format_option
+@click.pass_context
+def check(
+    context: click.Context,
+    servers: tuple[str, ...],
+    ini: Path | None,
+    public_keys: tuple[Path, ...],
+    only: tuple[str, ...],
+    format_: str,
+) -> int:
+    """Say what is wrong: with a configuration, with what is stored, and with what each SERVER has. Changes nothing.
+
+    Exit code 0 if nothing but warnings was found, 10 if two places differ, 3 if something does not verify, 2 for a wrong
+    configuration, 4 and 5 for an authority that refuses the account or does not answer.
+    """
+    asked = checking.read_flags(servers, ini, public_keys, only)
+    with checking.quiet(bool(context.find_root().params["verbose"])):
+        findings = checking.run_check(asked)
+    return checking.print_findings(findings, format_)
 
 
 def _done(what: str, error: KintoSignerError | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from kinto_signer.errors import ConfigurationError
 from kinto_signer.plugin import answers, rollback
 from kinto_signer.server import bootstrap, capability, heartbeat, listeners, values
 from kinto_signer.server.journal import Journal
-from kinto_signer.server.signing import Signing
+from kinto_signer.server.signing import Signing, order_warnings
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +26,10 @@ def includeme(config: Any) -> None:
     """Include the plugin in Kinto. Every mistake in the settings is an error here that quotes the line."""
     try:
         signing = Signing.from_settings(config.get_settings())
-        _refuse_order(config.get_settings().get("includes", ""))
     except ConfigurationError as error:
         raise PyramidConfigurationError(error.message) from error
-    for warning in signing.warnings:
-        logger.warning(warning)
+    for warning in (*signing.warnings, *order_warnings(config.get_settings().get("includes"))):
+        logger.warning("%s", warning)
     logger.warning("%s", NO_REVIEW)
     config.registry.signing = signing
     config.registry.signer_journal = Journal(config.registry.storage)
@@ -49,12 +48,3 @@ def includeme(config: Any) -> None:
         url="https://github.com/Kinto/kinto-signer#readme",
         **capability.capability(signing, __version__),
     )
-
-
-def _refuse_order(includes: object) -> None:
-    listed = includes.split() if isinstance(includes, str) else list(includes or ())  # type: ignore[call-overload]
-    if "kinto_signer" in listed and listed[-1] != "kinto_signer":
-        logger.warning(
-            "kinto.includes = %s: list kinto_signer last, so that it signs what the other plugins left.",
-            " ".join(listed),
-        )

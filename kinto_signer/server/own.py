@@ -7,24 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from kinto_signer.core import published
 from kinto_signer.core.ahead import Signed
 from kinto_signer.core.changeset import Changeset
 from kinto_signer.core.plan import Held
 from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server.connection import as_object
 
-CLAIM = "signer_claim"
-"""Attribute of a published collection: ``{"timestamp", "digest", "signature"}``, the digest that was signed and the signature.
-
-It is written first and last in every publication. An authority that was left with part of a publication shows by it that what it
-holds comes from this signer, and may be repaired; and a refresh signs this digest again (decision 8).
-"""
-
-COPIED_ATTRIBUTES = ("schema", "sort", "displayFields", "attachment", "flags")
-"""Attributes of the source that the signed copies show too."""
-
-PUBLISHED = (*COPIED_ATTRIBUTES, "signature", "signatures", "signed_timestamp", "hash", CLAIM)
-"""Attributes of S's signed copy that go to the authorities; the others are S's own."""
+CLAIM, COPIED_ATTRIBUTES, PUBLISHED = published.CLAIM, published.COPIED_ATTRIBUTES, published.PUBLISHED
 
 PUBLISHED_TO = "published_to"
 """Attribute of S's own signed copy: where it was published to. Never sent there, so that nobody else's copy has it."""

@@ -41,7 +41,11 @@ def read_root(connection: Connection, instance: str) -> Root:
 
     Raises CredentialsError, ConfigurationError, or what reaching it raises.
     """
-    root = Sender(connection).send("GET", "/").body
+    return parse_root(connection, Sender(connection).send("GET", "/").body, instance)
+
+
+def parse_root(connection: Connection, root: Mapping[str, Any], instance: str) -> Root:
+    """The same, of the body of an answer."""
     user, capabilities = as_object(root.get("user")), as_object(root.get("capabilities"))
     settings = connection.settings
     if connection.authenticated and not user:

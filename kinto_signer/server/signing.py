@@ -156,6 +156,14 @@ class Signing:
         return float(self.settings.get("lock_timeout_seconds"))
 
 
+def order_warnings(includes: object) -> list[str]:
+    """What is wrong with the order of ``kinto.includes``, as text or as a list."""
+    listed = includes.split() if isinstance(includes, str) else list(includes or ())  # type: ignore[call-overload]
+    if "kinto_signer" not in listed or listed[-1] == "kinto_signer":
+        return []
+    return [f"kinto.includes = {' '.join(listed)}: list kinto_signer last, so that it signs what the other plugins left."]
+
+
 def _instance(resources: Resources, storage_url: str) -> str:
     """The same for all workers of one server, shown in the capability: an authority that shows it is this server itself.
 

@@ -1,0 +1,16 @@
+"""Which attributes of a collection are published beside its records."""
+
+from __future__ import annotations
+
+CLAIM = "signer_claim"
+"""Attribute of a published collection: ``{"timestamp", "digest", "signature"}``, the digest that was signed and the signature.
+
+It is written first and last in every publication. An authority that was left with part of a publication shows by it that what it
+holds comes from this signer, and may be repaired; and a refresh signs this digest again (decision 8).
+"""
+
+COPIED_ATTRIBUTES = ("schema", "sort", "displayFields", "attachment", "flags")
+"""Attributes of the source that the signed copies show too."""
+
+PUBLISHED = (*COPIED_ATTRIBUTES, "signature", "signatures", "signed_timestamp", "hash", CLAIM)
+"""Attributes of S's signed copy that go to the authorities; the others are S's own."""
