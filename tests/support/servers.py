@@ -130,6 +130,13 @@ class LiveKinto:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def worker_pids(self) -> list[int]:
+        """The process ids of granian's workers, which answer the requests (Linux only)."""
+        if self._process is None:
+            return []
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        return [int(pid) for pid in children.read_text().split() if b"resource_tracker" not in command_line(int(pid))]
+
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
@@ -166,6 +173,14 @@ class LiveKinto:
         with socket.socket() as probe:
             probe.settimeout(1)
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def command_line(pid: int) -> bytes:
+    """How a process was started; nothing if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def write_ini(path: Path, settings: Mapping[str, str]) -> None:
