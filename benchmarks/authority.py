@@ -99,7 +99,12 @@ def _measure_changesets(settings: dict[str, str], key: Any, options: argparse.Na
             _row("one change, the first in a worker that keeps no forms yet", f"{statistics.median(cold):.3f} s", None, True)
             started = time.monotonic()
             got = requests.get(f"{server.url}{CHANGESET}?_expected=0", timeout=600)
-            _row("GET changeset of everything", f"{time.monotonic() - started:.2f} s, {len(got.content) / MEBIBYTE:.0f} MiB", None, True)
+            _row(
+                "GET changeset of everything",
+                f"{time.monotonic() - started:.2f} s, {len(got.content) / MEBIBYTE:.0f} MiB",
+                None,
+                True,
+            )
             _row("peak memory of the worker, reading included", f"{_peak_mib(server):.0f} MiB", None, True)
     return met
 
