@@ -18,7 +18,7 @@ READERS = 16
 
 
 class Hammer:
-    """Sixteen threads that read until they are told to stop: changesets, plain lists, and states put together from two requests."""
+    """Threads that read until they are told to stop: changesets, plain lists, and states put together from two requests."""
 
     def __init__(self, site):
         self.site = site

@@ -63,8 +63,8 @@ UPDATE objects o
    AND EXISTS (SELECT 1 FROM kinto_signer_stage t WHERE t.at = o.last_modified)
 """
 
-# Kinto's trigger looks for the newest row before each row that is written. Newest first, it finds the one that was written first of
-# all; the other way round it would also walk through whatever a publication that was undone left above, 100,000 times.
+# Kinto's trigger looks for the newest row before each row that is written. Newest first, that is the one that was written first;
+# the other way round it would also walk through whatever a publication that was undone left above it, 100,000 times.
 _UPSERT = """
 INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted)
 SELECT id, :uri, 'record', data, at, deleted FROM kinto_signer_stage ORDER BY at DESC

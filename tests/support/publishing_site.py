@@ -28,18 +28,18 @@ class Published:
 
 
 class Site:
-    """S and A. Settings that tests add: `on_authority`, `on_signer`; further plugins: `includes`."""
+    """S and A. on_both: settings; includes: further plugins; options: of both servers."""
 
-    def __init__(self, live_kinto, create_database, key_pair, *, workers=2, on_both=None, includes="", environment=None):
+    def __init__(self, live_kinto, create_database, key_pair, *, workers=2, on_both=None, includes="", **options):
         self.trust = trust_in(key_pair.key())
         self.databases = {"authority": create_database(), "signer": create_database()}
         settings = guarded_settings(key_pair.public, self.databases["authority"]) | (on_both or {})
         settings["kinto.includes"] += includes
-        self.authority = live_kinto(settings, name="authority", workers=workers, threads=6, environment=environment)
+        self.authority = live_kinto(settings, name="authority", workers=workers, threads=6, **options)
         settings = signer_settings(key_pair.private, database=self.databases["signer"], authority=self.authority.url)
         settings = settings | (on_both or {})
         settings["kinto.includes"] += includes
-        self.signer = live_kinto(settings, name="signer", environment=environment)
+        self.signer = live_kinto(settings, name="signer", workers=2, **options)
         self.client = self.signer.client("alice")
         self.client.create_bucket(id=SOURCE["bucket"], permissions={"write": ["system.Authenticated"]})
         self.client.create_collection(bucket=SOURCE["bucket"], id=SOURCE["collection"])
@@ -76,6 +76,7 @@ class Site:
         state = self.assert_verifies()
         timestamp, records = self.signed()
         there = requests.get(f"{self.authority.url}{URI}/records", timeout=60)
+        there.raise_for_status()
         assert state.timestamp == timestamp == int(there.headers["ETag"].strip('"'))
         assert by_record_id(state.changes) == by_record_id(records) == by_record_id(there.json()["data"])
 

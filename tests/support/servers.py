@@ -47,6 +47,7 @@ class LiveKinto:
         threads: int = 8,
         name: str = "kinto",
         environment: Mapping[str, str] | None = None,
+        respawn: bool = False,
     ) -> None:
         self.name = name
         self.settings: Settings = dict(settings)
@@ -54,6 +55,7 @@ class LiveKinto:
             self.settings["kinto.includes"] = includes
         self.workers = workers
         self.threads = threads
+        self.respawn = respawn
         self.environment = dict(environment or {})
         # Bound but not listening: keeps the port ours while the server is down, and granian may share it.
         self._reserved = socket.socket()
@@ -75,6 +77,8 @@ class LiveKinto:
         command = [sys.executable, "-SE", TETHERED, int(signal.SIGTERM), sys.executable, "-m", "granian"]
         command += ["--interface", "wsgi", "--host", "127.0.0.1", "--port", self.port, "--no-ws"]
         command += ["--workers", self.workers, "--blocking-threads", self.threads, "--backpressure", self.threads * 4]
+        if self.respawn:  # a worker that was killed; otherwise granian ends with it
+            command += ["--respawn-failed-workers", "--respawn-interval", "0.1"]
         environment = {**os.environ, **self.environment, "KINTO_INI": str(self.ini)}
         measured = "COVERAGE_PROCESS_CONFIG" in environment and "kinto_signer" in self.settings.get("kinto.includes", "")
         if not measured:  # a plain Kinto runs nothing of ours, and twice as fast without coverage
