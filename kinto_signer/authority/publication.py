@@ -167,10 +167,8 @@ class Publication:
         """What counts is what was stored: it is read back and has to be what was verified."""
         storage, kept = self._states.storage, self._states.kept
         try:
-            if self.posted.complete:
-                found = kept.read(storage, self._uri)
-            else:
-                found = kept.reread(storage, self._uri, before, {change["id"] for change in changes.changes})
+            written = None if self.posted.complete else {change["id"] for change in changes.changes}
+            found = kept.reread(storage, self._uri, before, written, after.chunks)
         except UnsignableValue as error:
             raise StorageError(
                 f"{self.name}: the storage changed what was written to it: {error.message}. Nothing was kept."

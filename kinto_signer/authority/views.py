@@ -11,9 +11,11 @@ from kinto.views import raise_404_if_invalid_id
 
 from kinto_signer.authority.announcing import announce
 from kinto_signer.authority.body import read_body
+from kinto_signer.authority.guard import Guard
 from kinto_signer.authority.publication import Publication, Published
 from kinto_signer.core.acceptance import parse_posted
 from kinto_signer.errors import BadAnswerError, GuardRefusedError, MalformedChangesetError
+from kinto_signer.plugin.collector import paused
 from kinto_signer.plugin.exclusive import exclusive
 from kinto_signer.plugin.resources import EVERYONE
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
@@ -57,6 +59,14 @@ def post_changeset(request: Any) -> dict[str, Any]:
         )
     if not guard.guards(*name.split("/")):
         raise GuardRefusedError(f"{name} is not guarded here: kinto.authority.resources does not name it. Nothing was stored.")
+    with paused():
+        published = _publish(request, name, guard)
+    request.response.status = 201 if published.before is None else 200
+    _log(request, name, published)
+    return _answer(published)
+
+
+def _publish(request: Any, name: str, guard: Guard) -> Published:
     try:
         posted = parse_posted(name, read_body(request, guard.guarding.max_bytes))
     except BadAnswerError as error:
@@ -66,9 +76,7 @@ def post_changeset(request: Any) -> dict[str, Any]:
         published = publication.carry_out()
         _give_permissions(request, name, bucket=publication.made_bucket, collection=published.before is None)
     announce(request, name, published)
-    request.response.status = 201 if published.before is None else 200
-    _log(request, name, published)
-    return _answer(published)
+    return published
 
 
 def _give_permissions(request: Any, name: str, *, bucket: bool, collection: bool) -> None:

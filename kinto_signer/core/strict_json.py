@@ -16,6 +16,9 @@ from kinto_signer.errors import BadAnswerError
 ENVELOPE_DEPTH = 4
 """Levels around a record or a collection's attributes, e.g. two in ``{"data": [record]}``."""
 
+_CONTAINERS = frozenset((dict, list))
+"""What a JSON parser makes, and no subclass of it; this is asked about every value of every publication."""
+
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -62,15 +65,15 @@ def _finite_float(text: str) -> float:
 
 
 def _refuse_depth(value: Any, max_depth: int) -> None:
-    level = [value] if isinstance(value, (dict, list)) else []
+    level = [value] if value.__class__ in _CONTAINERS else []
     for _ in range(max_depth):
         if not level:
             return
         level = [
             child
             for container in level
-            for child in (container.values() if isinstance(container, dict) else container)
-            if isinstance(child, (dict, list))
+            for child in (container.values() if container.__class__ is dict else container)
+            if child.__class__ in _CONTAINERS
         ]
     if level:
         raise ValueError(f"it is nested deeper than {max_depth} levels")

@@ -83,7 +83,7 @@ class PostgresServer:
                 start_new_session=True,  # Ctrl-C in the terminal is for pytest, which stops us in good order
                 **(self._as_user() if self._outlives else {}),
             )
-        self._wait_until_ready()
+        self.wait_until_ready()
 
     def stop(self) -> None:
         """End the server and remove its data. May be called twice."""
@@ -144,7 +144,7 @@ class PostgresServer:
         deadline = time.monotonic() + START_TIMEOUT_S
         while Path(f"/proc/{pids[-1]}").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
-        self._wait_until_ready()
+        self.wait_until_ready()
 
     def _initialise(self, data: Path) -> None:
         command = [self._programs / "initdb", "--pgdata", data, "--username", "postgres", "--auth", "trust"]
@@ -180,7 +180,7 @@ class PostgresServer:
             return copy / "bin"
         return programs
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:

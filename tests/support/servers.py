@@ -47,6 +47,7 @@ class LiveKinto:
         threads: int = 8,
         name: str = "kinto",
         environment: Mapping[str, str] | None = None,
+        respawn: bool = False,
     ) -> None:
         self.name = name
         self.settings: Settings = dict(settings)
@@ -54,6 +55,7 @@ class LiveKinto:
             self.settings["kinto.includes"] = includes
         self.workers = workers
         self.threads = threads
+        self.respawn = respawn
         self.environment = dict(environment or {})
         # Bound but not listening: keeps the port ours while the server is down, and granian may share it.
         self._reserved = socket.socket()
@@ -75,6 +77,8 @@ class LiveKinto:
         command = [sys.executable, "-SE", TETHERED, int(signal.SIGTERM), sys.executable, "-m", "granian"]
         command += ["--interface", "wsgi", "--host", "127.0.0.1", "--port", self.port, "--no-ws"]
         command += ["--workers", self.workers, "--blocking-threads", self.threads, "--backpressure", self.threads * 4]
+        if self.respawn:  # a worker that was killed; otherwise granian ends with it
+            command += ["--respawn-failed-workers", "--respawn-interval", "0.1"]
         environment = {**os.environ, **self.environment, "KINTO_INI": str(self.ini)}
         measured = "COVERAGE_PROCESS_CONFIG" in environment and "kinto_signer" in self.settings.get("kinto.includes", "")
         if not measured:  # a plain Kinto runs nothing of ours, and twice as fast without coverage
@@ -130,6 +134,13 @@ class LiveKinto:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def worker_pids(self) -> list[int]:
+        """The process ids of granian's workers, which answer the requests (Linux only)."""
+        if self._process is None:
+            return []
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        return [int(pid) for pid in children.read_text().split() if b"resource_tracker" not in command_line(int(pid))]
+
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
@@ -166,6 +177,14 @@ class LiveKinto:
         with socket.socket() as probe:
             probe.settimeout(1)
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def command_line(pid: int) -> bytes:
+    """How a process was started; nothing if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def write_ini(path: Path, settings: Mapping[str, str]) -> None:
