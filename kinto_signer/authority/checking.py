@@ -37,8 +37,8 @@ class GuardedStorage:
                 states.verify(name, states.held(name), trust)
             except REFUSED as error:
                 said = (
-                    f"{error.message.removeprefix(f'{name}: ')} What is stored is not what was accepted: it was altered behind this "
-                    "server's back. `kinto-signer push` on the signer publishes the signed state again."
+                    f"{error.message.removeprefix(f'{name}: ')} What is stored is not what was accepted: it was altered behind "
+                    "this server's back. `kinto-signer push` on the signer publishes the signed state again."
                 )
                 return Looked(repository.changeset(name), StoredStateError(said, reason=error.reason))
             return Looked(repository.changeset(name))

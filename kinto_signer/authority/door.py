@@ -40,7 +40,7 @@ def _objection(request: Any, guard: Guard, route: str, ids: Mapping[str, str]) -
         return _on_buckets(request, guard, route, ids)
     bucket = ids["bucket_id"]
     if "collection_id" in ids:
-        return _below_collection(guard, route, bucket, ids["collection_id"])
+        return _below_collection(request, guard, route, bucket, ids["collection_id"])
     if route == "collection-object":
         return _on_collection(request, guard, bucket, ids["id"])
     if route == "collection-plural" and guard.guarding.guards_in(bucket):
@@ -58,7 +58,7 @@ def _on_buckets(request: Any, guard: Guard, route: str, ids: Mapping[str, str]) 
     return None
 
 
-def _below_collection(guard: Guard, route: str, bucket: str, collection: str) -> str | None:
+def _below_collection(request: Any, guard: Guard, route: str, bucket: str, collection: str) -> str | None:
     if not guard.guards(bucket, collection):
         return None
     if route not in RECORDS:
@@ -68,6 +68,11 @@ def _below_collection(guard: Guard, route: str, bucket: str, collection: str) ->
             f"{bucket}/{collection} is guarded, and this storage (memory) cannot undo what does not verify: only a whole "
             "publication is accepted (POST …/changeset)."
         )
+    if request.method == "DELETE" and "attachments" in request.registry.api_capabilities:
+        return (
+            f"{bucket}/{collection} is guarded, and kinto-attachment would remove files before it is known whether what is left "
+            "verifies: only a whole publication is accepted (POST …/changeset)."
+        )
     return None
 
 
@@ -76,20 +81,21 @@ def _on_collection(request: Any, guard: Guard, bucket: str, collection: str) -> 
         return None
     if request.method == "DELETE":
         return f"{bucket}/{collection} is guarded (kinto.authority.resources) and is not deleted here."
-    if _is_signed(request) and guard.states.repository.atomic:
+    if guard.states.repository.atomic and _is_signed_anew(request, guard, f"{bucket}/{collection}"):
         return None  # part of a publication by batch: the state it leads to is verified
     return f"attributes and permissions of {bucket}/{collection} are guarded: they change by a publication of its signer only."
 
 
-def _is_signed(request: Any) -> bool:
-    """Whether a request writes attributes with a signature, and nothing but attributes."""
+def _is_signed_anew(request: Any, guard: Guard, name: str) -> bool:
+    """Whether a request writes attributes, nothing but attributes, and a signature that is not there yet."""
     try:
         body = request.json_body
     except ValueError:
         return False
     if not isinstance(body, dict) or body.keys() - {"data"} or not isinstance(body.get("data"), dict):
         return False
-    return "signature" in body["data"] or "signatures" in body["data"]
+    stored, sent = guard.states.repository.attributes(name) or {}, body["data"]
+    return any(sent.get(field) and sent[field] != stored.get(field) for field in ("signature", "signatures"))
 
 
 def _on_collections(request: Any, guard: Guard, bucket: str) -> str | None:

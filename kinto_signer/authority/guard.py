@@ -49,6 +49,8 @@ class Guard:
         return self.states.names(self.guarding.places)
 
     def before_write(self, name: str) -> None:
+        if not self.states.repository.atomic:
+            raise GuardRefusedError(f"{name} is guarded, and nothing can be undone on this storage (memory). Nothing was stored.")
         self.states.lock(name, self.guarding.lock_timeout_s)
 
     def verify(self, name: str, ids: set[str]) -> None:

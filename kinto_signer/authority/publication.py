@@ -14,6 +14,7 @@ from kinto_signer.core.acceptance import (
     Effective,
     Posted,
     attributes_digest,
+    check_first,
     effective,
     published_attributes,
     refuse_replay,
@@ -133,6 +134,7 @@ class Publication:
             check_content(
                 name, {"bucket": bucket, "id": collection, **posted.metadata}, content, self._trust, timestamp=posted.timestamp
             )
+            check_first(name, posted.metadata, content.signed, self._trust)
             attributes = published_attributes(name, posted, content.hash)
             refuse_replay(name, posted.timestamp, content.hash, attributes_digest(attributes), held.accepted)
         except REFUSED as error:

@@ -11,7 +11,7 @@ from kinto.core.storage.exceptions import BackendError, ObjectNotFoundError, Rea
 from kinto.core.storage.postgresql.client import PostgreSQLClient
 from sqlalchemy.orm import scoped_session, sessionmaker
 
-from kinto_signer.core.acceptance import Accepted, attributes_digest, refuse_replay
+from kinto_signer.core.acceptance import Accepted, attributes_digest, check_first, refuse_replay
 from kinto_signer.core.canonical import Digests, digests_of_chunks
 from kinto_signer.core.trust import Trust, check_content
 from kinto_signer.errors import (
@@ -112,6 +112,7 @@ class StoredStates:
         shown = {**attributes, "bucket": name.partition("/")[0]}
         content = digest_of(self.forms(name), held.timestamp)
         check_content(name, shown, content, trust, timestamp=held.timestamp)
+        check_first(name, shown, content.signed, trust)
         digest = attributes_digest(attributes)
         refuse_replay(name, held.timestamp, content.hash, digest, held.accepted)
         expected = held.accepted.etag if held.accepted and held.accepted.timestamp == held.timestamp else held.timestamp

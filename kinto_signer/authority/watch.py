@@ -64,12 +64,15 @@ class Watch:
         resource_name = options.pop("collection_id", resource_name)  # Kinto's old name for it
         if getattr(self._off, "on", False):
             return write(resource_name, parent_id, *rest, **options)
-        object_id = options.get("object_id", rest[0] if rest else None)
-        noted = [self._note(name) for name in self._affected(method, resource_name, str(parent_id), object_id)]
+        written = options.get("object_id", options.get("obj", rest[0] if rest else None))
+        noted = [self._note(name) for name in self._affected(method, resource_name, str(parent_id), written)]
         result = write(resource_name, parent_id, *rest, **options)
         if resource_name in ("record", None):
             for ids in noted:
                 ids.update(found["id"] for found in (result if isinstance(result, list) else [result]))
+        if resource_name == "collection" and method == "create":  # its id may have been made by the storage
+            for name in self._affected(method, resource_name, str(parent_id), result):
+                self._note(name)
         return result
 
     def _affected(self, method: str, resource_name: Any, parent_id: str, written: Any) -> list[str]:
@@ -79,7 +82,7 @@ class Watch:
         if resource_name == "record" and collection:
             return [f"{collection[1]}/{collection[2]}"] if self._watcher.guards(collection[1], collection[2]) else []
         if resource_name == "collection" and bucket and method != "delete_all":
-            return [f"{bucket[1]}/{object_id}"] if self._watcher.guards(bucket[1], str(object_id)) else []
+            return [f"{bucket[1]}/{object_id}"] if object_id and self._watcher.guards(bucket[1], object_id) else []
         if resource_name == "bucket" and method == "delete":
             return self._below(f"/buckets/{object_id}")
         if resource_name in ("bucket", "collection", "record", None) and method == "delete_all":

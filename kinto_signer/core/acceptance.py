@@ -12,9 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from kinto_signer.core import signature
 from kinto_signer.core.canonical import Record, canonical_json, format_hash
 from kinto_signer.core.changeset import TIMESTAMP_MARKER, is_tombstone, latest, tombstone, validate
-from kinto_signer.errors import BadAnswerError, GuardRefusedError, UnsignableValue
+from kinto_signer.core.trust import Trust, check_signed
+from kinto_signer.errors import BadAnswerError, BadSignatureError, GuardRefusedError, UnsignableValue
 
 SIGNATURE_FIELDS = ("signature", "signatures", "signer_claim")
 """What a refresh renews. Anything else changes with a new timestamp only, which takes a new signature."""
@@ -189,3 +191,15 @@ def refuse_replay(name: str, timestamp: int, content_hash: str, attributes: str,
             f"{name}: attributes other than the signature change with a new publication only. Nothing was stored.",
             reason="refused",
         )
+
+
+def check_first(name: str, attributes: Mapping[str, Any], digest: bytes, trust: Trust) -> None:
+    """Old readers look at ``signature`` alone: it has to be the first of ``signatures``, and to verify by itself.
+
+    Raises a VerificationError.
+    """
+    found = signature.entries(attributes)
+    single = attributes.get("signature")
+    if not found or (single is not None and single != found[0]):
+        raise BadSignatureError(f"{name}: `signature` is not the first of `signatures`.")
+    check_signed(name, found[:1], digest, trust)

@@ -16,7 +16,7 @@ from kinto_signer.errors import BadAnswerError
 ENVELOPE_DEPTH = 4
 """Levels around a record or a collection's attributes, e.g. two in ``{"data": [record]}``."""
 
-_CONTAINERS = frozenset((dict, list))
+_CONTAINERS: frozenset[type[Any]] = frozenset((dict, list))
 """What a JSON parser makes, and no subclass of it; this is asked about every value of every publication."""
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -65,7 +65,7 @@ def _finite_float(text: str) -> float:
 
 
 def _refuse_depth(value: Any, max_depth: int) -> None:
-    level = [value] if value.__class__ in _CONTAINERS else []
+    level: list[Any] = [value] if value.__class__ in _CONTAINERS else []
     for _ in range(max_depth):
         if not level:
             return

@@ -39,8 +39,8 @@ class SignedCopy:
             check(name, state, trust)
         except VerificationError as error:
             found = VerificationError(
-                f"{error.message.removeprefix(f'{name}: ')} S's database was altered past Kinto. Look at the source collection too, "
-                "then approve it again: that writes and signs its content."
+                f"{error.message.removeprefix(f'{name}: ')} S's database was altered past Kinto. Look at the source collection "
+                "too, then approve it again: that writes and signs its content."
             )
             found.reason = error.reason
             return Looked(state, found)

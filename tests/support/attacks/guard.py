@@ -86,6 +86,7 @@ def guard_off(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 CHECKS = (
     (publication, "check_content"),
+    (publication, "check_first"),
     (publication, "refuse_time"),
     (publication, "refuse_replay"),
     (publication.Publication, "_refuse_other_content"),

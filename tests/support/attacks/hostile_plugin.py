@@ -60,11 +60,6 @@ def cascade(request: Any) -> dict[str, Any]:
     return {}
 
 
-def hide(request: Any) -> dict[str, Any]:
-    request.registry.permission.replace_object_permissions(COLLECTION, {"read": []})
-    return {}
-
-
 def on_change(event: Any) -> None:
     if event.payload["bucket_id"] == "trigger":
         forge(event.request)
@@ -95,7 +90,6 @@ VIEWS = {
     "commit": at_commit,
     "resource": through_a_resource,
     "cascade": cascade,
-    "hide": hide,
 }
 
 

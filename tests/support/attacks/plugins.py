@@ -168,11 +168,6 @@ def plugin_writes_when_a_response_goes(target: Target) -> None:
     target.send("GET", "/", headers={"X-Hostile": "response"})
 
 
-def plugin_hides_the_collection(target: Target) -> None:
-    """A plugin takes the readers' permission away through the permission backend."""
-    target.send("POST", "/hostile/hide", {})
-
-
 ATTACHMENTS = {
     "plugins": "kinto_attachment",
     "settings": {"kinto.attachment.base_path": "{folder}/files", "kinto.attachment.base_url": "https://files.example/"},
@@ -213,5 +208,4 @@ ATTACKS = (
     Attack(46, plugin_deletes_by_cascade, plugins=HOSTILE),
     Attack(46, plugin_writes_when_a_request_comes, plugins=HOSTILE),
     Attack(46, plugin_writes_when_a_response_goes, plugins=HOSTILE),
-    Attack(46, plugin_hides_the_collection, plugins=HOSTILE),
 )
