@@ -22,12 +22,12 @@ CAMPAIGNS := build/campaigns.jsonl
 # So that what make runs is what this virtual environment has, whatever the caller's shell has set.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help install npm-clients demo test check proof format format-check lint types imports docs clean
+.PHONY: help install npm-clients demo test check proof bench-authority format format-check lint types imports docs clean
 
 help: ## explain the targets
 	@echo "make TARGET [PYTHON=python3.13] [WORKERS=2]"
 	@echo
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  %-13s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  %-16s %s\n", $$1, $$2 }'
 
 install: $(STAMP) ## create the virtual environment and install everything for development into it
 
@@ -60,6 +60,9 @@ proof: $(STAMP) ## the campaigns at full count; writes docs/proof.md
 	@mkdir -p $(dir $(CAMPAIGNS)) && rm -f $(CAMPAIGNS)
 	KINTO_SIGNER_PROOF=1 KINTO_SIGNER_CAMPAIGNS=$(abspath $(CAMPAIGNS)) $(PYTEST) -m proof $(ARGS)
 	$(BIN)/python tools/write_proof.py $(CAMPAIGNS) docs/proof.md
+
+bench-authority: $(STAMP) ## what publishing 100,000 records costs on A (a few minutes; BENCH=--help)
+	timeout 600 $(BIN)/python -m benchmarks.authority $(BENCH)
 
 format: $(STAMP) ## rewrite the sources in the project's format
 	$(BIN)/ruff format .

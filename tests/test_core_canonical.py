@@ -1,6 +1,7 @@
 """The canonical form, with canonicaljson-rs as the judge."""
 
 import hashlib
+import json
 import random
 import sys
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from kinto_signer.core.canonical import (
     MAX_DEPTH,
     SIGNATURE_PREFIX,
+    canonical_if_known,
     canonical_json,
     canonical_parsed,
     digests,
@@ -277,3 +279,39 @@ def test_digests_of_known_forms_are_those_of_the_records():
     chunks = [canonical_parsed(record) for record in records]
     assert digests_of_chunks(chunks, 7) == digests(reversed(records), 7)
     assert digests_of_chunks([], 7) == digests([], 7)
+
+
+def respelled(choose, value):
+    """The value as another store might have kept it: equal in Python, and not always the same."""
+    if isinstance(value, dict):
+        return {key: respelled(choose, item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [respelled(choose, item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return choose([value, int(value), -value])
+    if value in (0, 1):
+        return choose([value, bool(value), float(value)])
+    return value
+
+
+@given(st.dictionaries(st.text(max_size=4), JSON, max_size=5), st.data())
+@settings(max_examples=rounds(300, 20_000), deadline=None)
+def test_an_expected_form_is_taken_for_the_very_same_record_only(content, data):
+    record = {**content, "id": "one"}
+    known = outcome(canonical_parsed, record)
+    stored = respelled(lambda options: data.draw(st.sampled_from(options)), record)
+    wanted = outcome(canonical_parsed, stored)
+    assert outcome(lambda value: canonical_if_known(value, known if isinstance(known, bytes) else None), stored) == wanted
+    if isinstance(known, bytes):
+        assert canonical_parsed(json.loads(known)) == known
+
+
+@pytest.mark.parametrize("value", [1, True, 1.0, "1", [1], None, 10**16, 1e16, 1e21, 10**21, -0.0, 0, 1.5, "\x7f"])
+def test_an_expected_form_of_something_else_is_not_taken(value):
+    known = {
+        repr(other): outcome(canonical_parsed, {"id": "x", "a": other}) for other in (1, True, 1.0, "1", 10**16, 1e16, 0, 1.5)
+    }
+    wanted = outcome(canonical_parsed, {"id": "x", "a": value})
+    for form in known.values():
+        assert outcome(lambda found: canonical_if_known(found, form), {"id": "x", "a": value}) == wanted  # noqa: B023
+    assert canonical_if_known({"id": "x"}, form := canonical_parsed({"id": "x"})) is form

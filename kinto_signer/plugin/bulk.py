@@ -44,8 +44,9 @@ SELECT as_epoch(MAX(last_modified)) FROM (
 
 _REMOVE_OTHERS = """
 DELETE FROM objects o
- WHERE o.parent_id = :uri AND o.resource_name = 'record' AND (NOT o.deleted OR o.last_modified > from_epoch(:at))
-   AND NOT EXISTS (SELECT 1 FROM kinto_signer_stage s WHERE s.id = o.id)
+ WHERE o.parent_id = :uri AND o.resource_name = 'record' AND NOT EXISTS (SELECT 1 FROM kinto_signer_stage s WHERE s.id = o.id)
+   AND (NOT o.deleted OR o.last_modified > from_epoch(:at)
+        OR EXISTS (SELECT 1 FROM kinto_signer_stage t WHERE t.at = o.last_modified))
 """
 
 _DROP_SAME = """
@@ -98,7 +99,8 @@ INSERT INTO timestamps (parent_id, resource_name, last_modified) VALUES (:uri, '
 def apply_in_bulk(storage: Any, uri: str, changes: Sequence[Record], *, complete: bool, timestamp: int) -> None:
     """Write records and tombstones below the collection's `uri`, in the current transaction.
 
-    complete: live records that are not among the changes, and tombstones after the signed timestamp, are removed without a trace.
+    complete: live records that are not among the changes, and tombstones after the signed timestamp or with the timestamp of a
+    change, are removed without a trace.
     timestamp: the signed one; the list's own clock is not left ahead of it.
     Ids, and timestamps, have to differ: Kinto's tables hold each once. The caller keeps other writers out.
     """
@@ -140,7 +142,12 @@ def _apply_on_postgresql(storage: Any, uri: str, changes: Sequence[Record], comp
 @synchronized
 def _apply_in_memory(storage: Any, uri: str, changes: Sequence[Record], complete: bool, timestamp: int) -> None:
     live = {} if complete else dict(storage._store[uri]["record"])
-    dead = {key: grave for key, grave in storage._cemetery[uri]["record"].items() if grave["last_modified"] <= timestamp}
+    taken = {change["last_modified"] for change in changes} if complete else set()
+    dead = {
+        key: grave
+        for key, grave in storage._cemetery[uri]["record"].items()
+        if grave["last_modified"] <= timestamp and grave["last_modified"] not in taken
+    }
     for change in changes:
         copied = json.loads(json.dumps(change))
         here, elsewhere = (dead, live) if is_tombstone(change) else (live, dead)
