@@ -4,6 +4,7 @@ import pytest
 import transaction
 
 from kinto_signer.core.changeset import Changeset
+from kinto_signer.plugin.looking import looking
 from tests.support.checking import Command
 from tests.support.hostile import HostileServer, http_json
 from tests.support.keys import write_key_pair
@@ -11,7 +12,7 @@ from tests.support.publications import URI, body_of, post, successive_states
 from tests.support.servers import webtest_app
 from tests.support.settings import authority_settings, guarded_settings, kinto_settings, signer_settings
 from tests.support.site import SOURCE, set_status, signer_app
-from tests.support.states import NAME
+from tests.support.states import NAME, make_records, now_ms, signed_state
 
 RECORD = "id = 'record-0003' AND resource_name = 'record'"
 COLLECTION = "id = 'regions' AND resource_name = 'collection'"
@@ -58,6 +59,23 @@ def test_everything_is_right_and_nothing_is_changed(check, app, signed_by, datab
     (found,) = [finding for finding in report.of("ok") if finding["collection"] == NAME]
     assert (found["where"], f"verifies: {len(states[0].records)} records" in found["message"]) == ("storage", True)
     assert everything_stored(postgres, database) == before
+
+
+def test_looking_sees_one_moment_and_undoes_what_reading_starts(app, database, postgres):
+    storage = app.app.registry.storage
+    unknown = "/buckets/main/collections/unknown"
+    before = everything_stored(postgres, database)
+    with looking(storage) as seen:
+        first = seen.list_all("record", URI)
+        seen.resource_timestamp("record", unknown)
+        postgres.execute(f"DELETE FROM objects WHERE {RECORD}", database)
+        assert seen.list_all("record", URI) == first
+    assert everything_stored(postgres, database)["timestamps"] == before["timestamps"]
+    with looking(storage) as seen:
+        assert len(seen.list_all("record", URI)) == len(first) - 1
+    with transaction.manager:  # reading does start the clock where nothing undoes it
+        storage.resource_timestamp("record", unknown)
+    assert everything_stored(postgres, database)["timestamps"] != before["timestamps"]
 
 
 def test_before_the_first_publication(check, settings):
@@ -259,6 +277,26 @@ def test_odd_answers(check, key_pair, entries, code, reason):
     with HostileServer(answer) as server:
         report = check(None, server.url, "--public-key", key_pair.public)
     assert (report.code, [finding["reason"] for finding in report.errors]) == (code, [reason] if reason else [])
+
+
+def test_an_authority_without_monitor_changes_is_asked_for_its_collections(check, key_pair):
+    """And what is dated too far ahead is refused by readers, although it is signed."""
+    ahead = signed_state(key_pair.key(), make_records(2, start=now_ms() + 2 * 24 * 3600 * 1000))
+    answers = {
+        "/v1/": {"capabilities": {"authority": {"resources": [{"bucket": "main", "collection": None}]}}},
+        "/v1/buckets/main/collections": {"data": [{"id": "regions"}]},
+        "/v1/buckets/main/collections/regions": {"data": dict(ahead.metadata)},
+        "/v1/buckets/main/collections/regions/records": {"data": list(ahead.changes)},
+    }
+
+    def answer(request):
+        return http_json(200, answers[request.path], ETag=f'"{ahead.timestamp}"')
+
+    with HostileServer(answer) as server:
+        report = check(None, server.url, "--public-key", key_pair.public)
+    assert report.code == 3
+    found = report.one("not-yet-valid", "more than 24 hours")
+    assert (found["where"], found["collection"]) == (server.url, NAME)
 
 
 def test_a_server_that_lists_a_name_for_which_the_file_has_no_key(check, live, live_kinto, key_pair, create_database, states):

@@ -72,6 +72,7 @@ def test_before_and_after_the_first_publication(check, settings, key_pair, autho
     said = " ".join(finding["message"] for finding in before.findings)
     for part in ("fingerprint", "kinto_signer is last", "answers", "may write there", "nothing was published", "PostgreSQL"):
         assert part in said, part
+    assert authority.client("signer").get_buckets() == [], "asking what may be made made nothing"
     published(key_pair, authority, database)
     after = check(settings)
     assert (after.code, after.errors) == (0, [])
@@ -195,6 +196,34 @@ def test_an_authority_that_lost_its_database(check, key_pair, live_kinto, guarde
     report = check(settings)
     assert report.code == 10
     assert report.one("differs", "missing there; storage has it")["collection"] == NAME
+
+
+def test_an_authority_that_cannot_list_its_collections(check, key_pair, database):
+    root = {"user": {"id": "basicauth:x"}, "capabilities": {}, "settings": {"batch_max_requests": 20000}}
+
+    def answer(request):
+        if request.method != "GET":
+            return http_json(400, {})
+        return http_json(200, root if request.path == "/v1/" else {"data": [{"no": "id"}]})
+
+    with HostileServer(answer) as server:
+        report = check(signer_settings(key_pair.private, database=database, authority=server.url))
+    assert report.code == 3
+    assert report.one("bad-answer", "the list of collections is malformed")["where"] == server.url
+
+
+def test_a_probe_that_tells_nothing_is_a_warning(check, key_pair, database):
+    root = {"user": {"id": "basicauth:x"}, "capabilities": {}, "settings": {"batch_max_requests": 20000}}
+
+    def answer(request):
+        if request.path == "/v1/":
+            return http_json(200, root)
+        return http_json(404 if request.method == "GET" else 405, {})
+
+    with HostileServer(answer) as server:
+        report = check(signer_settings(key_pair.private, database=database, authority=server.url))
+    assert report.code == 0
+    report.one("permissions", "answered 405", level="warning")
 
 
 def test_a_collection_that_readers_may_not_read(check, key_pair, plain, database):
@@ -412,7 +441,7 @@ def test_a_guarded_authority_with_other_keys_or_other_buckets(check, key_pair, l
     strange = live_kinto(guarded_settings(other.public), name="strange")
     report = check(signer_settings(key_pair.private, database=database, authority=strange.url))
     assert report.code == 2
-    report.one("unknown-key", "will refuse", "kinto.authority.public_keys")
+    report.one("key-not-trusted", "will refuse", "kinto.authority.public_keys")
     assert not report.of("warning"), "no batch with the plugin"
     elsewhere = live_kinto(guarded_settings(key_pair.public, resources="/buckets/elsewhere"), name="elsewhere")
     report = check(signer_settings(key_pair.private, database=database, authority=elsewhere.url))

@@ -121,7 +121,7 @@ def _guard(url: str, capability: Mapping[str, Any], destination: Destination) ->
             f"{place.uri}: that server will refuse every publication, since it does not trust S's key {destination.fingerprint}: "
             "add S's public key to kinto.authority.public_keys there."
         )
-        yield misconfigured(url, "unknown-key", said)
+        yield misconfigured(url, "key-not-trusted", said)
     else:
         yield fine(url, f"{place.uri} is guarded there, and S's key is trusted")
 
