@@ -161,6 +161,15 @@ def test_the_newest_is_written_again_after_it_was_altered(on_postgresql):
     assert by_id(on_postgresql.bulk.list_all("record", on_postgresql.uri)) == by_id(state)
 
 
+def test_a_number_that_was_altered_to_an_equal_one_is_written_again(on_postgresql):
+    state = [{"id": "one", "last_modified": T, "number": 1}, {"id": "two", "last_modified": T + 1, "number": 2}]
+    on_postgresql.apply(state)
+    on_postgresql.alter("UPDATE objects SET data = '{\"number\": 1.0}', last_modified = last_modified WHERE id = 'one'")
+    assert on_postgresql.rows()[0][4] == '{"number": 1.0}'
+    on_postgresql.apply(state, complete=True)
+    on_postgresql.assert_as_kinto_writes(state)
+
+
 def test_the_clock_of_a_list_that_was_read_while_it_was_empty(bulk):
     assert bulk.bulk.resource_timestamp("record", bulk.uri) > T + 1_000_000
     transaction.commit()

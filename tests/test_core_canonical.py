@@ -295,7 +295,7 @@ def respelled(choose, value):
 
 
 @given(st.dictionaries(st.text(max_size=4), JSON, max_size=5), st.data())
-@settings(max_examples=rounds(300, 20_000), deadline=None)
+@settings(max_examples=rounds(300, 3_000), deadline=None)
 def test_an_expected_form_is_taken_for_the_very_same_record_only(content, data):
     record = {**content, "id": "one"}
     known = outcome(canonical_parsed, record)

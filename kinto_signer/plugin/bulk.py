@@ -49,10 +49,11 @@ DELETE FROM objects o
         OR EXISTS (SELECT 1 FROM kinto_signer_stage t WHERE t.at = o.last_modified))
 """
 
+# Compared as they are stored: `=` takes 1.0 for 1, and a record that was altered so has another form.
 _DROP_SAME = """
 DELETE FROM kinto_signer_stage s USING objects o
  WHERE o.parent_id = :uri AND o.resource_name = 'record' AND o.id = s.id
-   AND o.last_modified = s.at AND o.deleted = s.deleted AND o.data = s.data
+   AND o.last_modified = s.at AND o.deleted = s.deleted AND record_image_eq(ROW(o.data), ROW(s.data))
 """
 
 # A row that keeps the timestamp which another one is to have would be in its way: aside with it, a thousand years.
