@@ -40,8 +40,8 @@ class Range:
         """Start a publication and kill somebody in the phase `target`, or at any moment for None."""
         victim = self.random.choice(VICTIMS)
         backends = {name: self.postgres.backends(url) for name, url in self.site.databases.items()}
-        self.site.edit(number)
-        before = self.site.served().timestamp
+        self._tried(lambda: self.site.edit(number))
+        before = self._tried(self.site.served).timestamp
         self.notes.write(IDLE)
         publisher = threading.Thread(target=self._publish, daemon=True)
         publisher.start()
