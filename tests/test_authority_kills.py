@@ -102,6 +102,7 @@ class Range:
                     raise
                 self.asked_again += 1
                 time.sleep(0.2)
+                self._revive()  # a server that died after it was looked at
         return what()
 
 
@@ -125,16 +126,18 @@ def test_kills_at_random_moments_leave_nothing_to_mend(
     shooting = Range(site, postgres, notes, SEED)
     shots, wanted = rounds(len(PHASES), 100), rounds(1, 10)
     number = 0
-    while number < shots:
+    while number < shots * 3 // 2:
         short = [phase for phase in PHASES if shooting.phases[phase] < wanted]
+        if number >= shots and not short:  # a shot that was aimed at a phase may come after it
+            break
         aimed = sum(wanted - shooting.phases[phase] for phase in short) >= shots - number
         shooting.shoot(2 * number, shooting.random.choice(short) if aimed and short else None)
         shooting.publish_next(2 * number + 1)
         number += 1
     inside = sum(shooting.phases[phase] for phase in PHASES)
-    assert inside >= shots * 8 // 10, shooting.phases
+    assert inside >= number * 8 // 10, shooting.phases
     assert all(shooting.phases[phase] >= wanted for phase in PHASES), shooting.phases
-    counts = {"SIGKILLs": shots, "inside a publication": inside}
+    counts = {"SIGKILLs": number, "inside a publication": inside}
     counts |= {f"while {phase}": shooting.phases[phase] for phase in (*PHASES, IDLE)}
     counts |= {f"of {victim}": shooting.victims[victim] for victim in VICTIMS}
     counts |= {"publications that A had taken": shooting.taken_nonetheless, "requests asked again": shooting.asked_again}
