@@ -1,11 +1,16 @@
 """POST changeset on A: what is accepted, what is refused, and that it is all or nothing."""
 
+import gc
+import io
+import json
+
 import pytest
 
+from kinto_signer.authority.publication import Publication
 from kinto_signer.core.changeset import Changeset
 from kinto_signer.core.trust import check
 from tests.support.publications import CHANGESET, URI, body_of, post, post_gzipped, refreshed, successive_states
-from tests.support.servers import webtest_app
+from tests.support.servers import authorization, webtest_app
 from tests.support.settings import guarded_settings
 from tests.support.states import NAME, new_key, signed_state, trust_in
 
@@ -114,8 +119,6 @@ def test_what_is_malformed_or_unsigned_is_refused(app, states, change, status, r
 
 
 def test_who_may_not_write_does_not_publish(app, states):
-    from tests.support.servers import authorization
-
     post(app, body_of(states[0]))
     answer = post(app, body_of(states[1], states[0].timestamp), headers=authorization("mallory"), status=403)
     assert "details" not in answer.json
@@ -176,3 +179,35 @@ def test_what_a_complete_publication_removes_is_told_to_readers_of_older_states(
     assert "_since" not in redirect.headers["Location"]
     assert by_id(served(app).changes) == by_id(states[3].records)
     assert app.get(f'{CHANGESET}?_expected=1&_since="{last.timestamp}"').json["changes"] == []
+
+
+class WatchedBody(io.BytesIO):
+    """A body that notes, whenever a piece of it is awaited, whether the garbage collector is on."""
+
+    def __init__(self, content):
+        super().__init__(content)
+        self.seen = []
+
+    def read(self, *args):
+        self.seen.append(gc.isenabled())
+        return super().read(*args)
+
+
+def test_nobody_keeps_the_garbage_collector_off_by_sending_slowly(app, states, monkeypatch):
+    during = []
+    carry_out = Publication.carry_out
+
+    def watched(self):
+        during.append(gc.isenabled())
+        return carry_out(self)
+
+    monkeypatch.setattr(Publication, "carry_out", watched)
+    content = json.dumps(body_of(states[0])).encode()
+    stream = WatchedBody(content)
+    request = app.RequestClass.blank(CHANGESET, method="POST")
+    request.environ |= {"wsgi.input": stream, "CONTENT_LENGTH": str(len(content)), "CONTENT_TYPE": "application/json"}
+    request.headers.update(authorization("alice"))
+    assert request.get_response(app.app).status_int == 201
+    assert (during, gc.isenabled()) == ([False], True)
+    assert stream.seen
+    assert all(stream.seen)

@@ -1,4 +1,4 @@
-"""The body of a posted changeset: bounded, decompressed, parsed strictly."""
+"""The body of a posted changeset: received within bounds and decompressed, then parsed strictly."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ PIECE = 2**20
 GZIP = 16 + zlib.MAX_WBITS
 
 
-def read_body(request: Any, max_bytes: int) -> Any:
-    """The JSON value of the request's body, of which no more than `max_bytes` are taken, decompressed.
+def receive(request: Any, max_bytes: int) -> list[bytes]:
+    """The request's body in pieces, decompressed; no more than `max_bytes` are taken. It waits for the sender.
 
-    Raises ChangesetTooLargeError, MalformedChangesetError, and BadAnswerError for what is no proper JSON.
+    Raises ChangesetTooLargeError and MalformedChangesetError.
     """
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", ""):
@@ -25,12 +25,20 @@ def read_body(request: Any, max_bytes: int) -> Any:
         raise MalformedChangesetError(f"Content-Type: {request.content_type[:40]!r} is not understood; send application/json.")
     if (request.content_length or 0) > max_bytes:
         raise _too_large(max_bytes)
-    return parse_json(
-        _read(request.body_file, max_bytes, encoding == "gzip"), where="the body", max_depth=MAX_DEPTH + ENVELOPE_DEPTH
-    )
+    return _read(request.body_file, max_bytes, encoding == "gzip")
 
 
-def _read(stream: Any, max_bytes: int, compressed: bool) -> bytes:
+def parse(pieces: list[bytes]) -> Any:
+    """The JSON value of a body that was received. The pieces are used up, so that nobody keeps them beside what they say.
+
+    Raises BadAnswerError for what is no proper JSON.
+    """
+    content = b"".join(pieces)
+    pieces.clear()
+    return parse_json(content, where="the body", max_depth=MAX_DEPTH + ENVELOPE_DEPTH)
+
+
+def _read(stream: Any, max_bytes: int, compressed: bool) -> list[bytes]:
     inflate = zlib.decompressobj(GZIP) if compressed else None
     parts: list[bytes] = []
     size = 0
@@ -49,7 +57,7 @@ def _read(stream: Any, max_bytes: int, compressed: bool) -> bytes:
         ) from error
     if inflate and (not inflate.eof or inflate.unused_data):
         raise MalformedChangesetError("The body is cut off, or goes on behind its gzip data. Nothing was stored.")
-    return b"".join(parts)
+    return parts
 
 
 def _too_large(max_bytes: int) -> ChangesetTooLargeError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,7 @@ def check_authority(registry: Any, ini: str) -> tuple[list[Finding], list[Subjec
         return found, []
     with looking(registry.storage) as seen:
         names = StoredStates(seen, KeptForms()).names(guard.guarding.places)
-    found += _writers(guard)
+    found += _writers(guard, names)
     if not names:
         found.append(fine(STORAGE, "nothing was published here yet"))
     place = GuardedStorage(registry.storage)
@@ -86,8 +86,8 @@ def _settings(guarding: Guarding, settings: Mapping[str, Any]) -> Iterator[Findi
             yield warned(WHERE, "writers", said)
 
 
-def _writers(guard: Guard) -> Iterator[Finding]:
-    for name, principals in sorted(other_writers(guard).items()):
+def _writers(guard: Guard, names: Iterable[str]) -> Iterator[Finding]:
+    for name, principals in sorted(other_writers(guard, names).items()):
         said = (
             f"may be written by {' '.join(sorted(principals))} besides kinto.authority.signer_principals: what they write is "
             "refused unless it is signed; take the permission away."

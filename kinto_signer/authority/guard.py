@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy
@@ -14,6 +12,7 @@ from kinto_signer.authority.stored import StoredStates, as_stored_state_error, c
 from kinto_signer.authority.watch import Watch
 from kinto_signer.core.acceptance import Accepted, refuse_time
 from kinto_signer.errors import GuardRefusedError, KintoSignerError, VerificationError
+from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.kept import KeptForms
 from kinto_signer.plugin.storage import collection_uri
 
@@ -45,7 +44,7 @@ class Guard:
     def guards(self, bucket: str, collection: str) -> bool:
         return self.guarding.guards(bucket, collection)
 
-    def names(self) -> Iterable[str]:
+    def names(self) -> list[str]:
         return self.states.names(self.guarding.places)
 
     def before_write(self, name: str) -> None:
@@ -71,7 +70,7 @@ class Guard:
 
     def _refuse_tombstones(self, name: str, ids: set[str], *, renewed: bool) -> None:
         """Nothing signs tombstones: there are none but of records that were alive, and only with a new publication."""
-        if not ids or not self.states.repository.atomic:
+        if not ids:
             return
         values = {"uri": collection_uri(name), "ids": list(ids)}
         with self.registry.storage.client.connect(readonly=True) as session:
@@ -109,7 +108,3 @@ class Guard:
             return self.states.verify(name, self.states.held(name), self.trust(name))
         except REFUSED as error:
             return error
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from kinto_signer.authority.guard import Guard
@@ -48,23 +49,23 @@ class Heartbeat:
         return found if found.failed or len(found) else True
 
     def _look(self) -> Findings:
-        found = Findings()
-        for name in self._guard.names():
+        found, names = Findings(), self._guard.names()
+        for name in names:
             outcome = self._guard.check_stored(name)
             if not isinstance(outcome, Accepted):
                 found.failed = True
                 found[name] = f"does not verify [{outcome.reason}]"
                 logger.error("heartbeat: %s does not verify: %s", name, outcome)
-        for name, principals in other_writers(self._guard).items():
+        for name, principals in other_writers(self._guard, names).items():
             others = " ".join(sorted(principals))
             found[name] = "; ".join(filter(None, [found.get(name), f"may be written by {others}"]))
         return found
 
 
-def other_writers(guard: Guard) -> dict[str, set[str]]:
-    """Who may write a guarded collection, or its bucket, besides ``kinto.authority.signer_principals``."""
+def other_writers(guard: Guard, names: Iterable[str]) -> dict[str, set[str]]:
+    """Who may write each guarded collection, or its bucket, besides ``kinto.authority.signer_principals``."""
     found: dict[str, set[str]] = {}
-    for name in guard.names():
+    for name in names:
         place = Place(*name.split("/"))
         writers = _principals(guard, f"/buckets/{place.bucket}") | _principals(guard, place.uri)
         if others := writers - guard.guarding.signers:

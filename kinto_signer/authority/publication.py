@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kinto_signer.authority.guard import REFUSED, Guard, now_ms
+from kinto_signer.authority.guard import REFUSED, Guard
 from kinto_signer.authority.stored import Held, digest_of
 from kinto_signer.core.acceptance import (
     Accepted,
@@ -26,6 +26,7 @@ from kinto_signer.core.trust import check_content
 from kinto_signer.errors import BadAnswerError, GuardRefusedError, OutdatedBaseError, StorageError, UnsignableValue
 from kinto_signer.plugin import purged
 from kinto_signer.plugin.bulk import apply_in_bulk
+from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.kept import Forms
 from kinto_signer.plugin.storage import collection_uri
 

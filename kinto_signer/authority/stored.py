@@ -24,9 +24,8 @@ from kinto_signer.errors import (
 )
 from kinto_signer.plugin.kept import Forms, KeptForms
 from kinto_signer.plugin.resources import Place
-from kinto_signer.plugin.storage import StorageRepository, collection_uri
+from kinto_signer.plugin.storage import NOTES, StorageRepository, collection_uri, notes_uri
 
-RESOURCE = "kinto-signer"
 ID = "accepted"
 
 
@@ -85,14 +84,14 @@ class StoredStates:
 
     def accepted(self, name: str) -> Accepted | None:
         try:
-            found = self.storage.get(RESOURCE, _parent(name), ID)
+            found = self.storage.get(NOTES, notes_uri(collection_uri(name)), ID)
         except ObjectNotFoundError:
             return None
         return Accepted(found["timestamp"], found["hash"], found["attributes"], found["etag"])
 
     def accept(self, name: str, accepted: Accepted) -> None:
         """Remember it, also for the time after the collection was deleted."""
-        self.storage.update(RESOURCE, _parent(name), ID, {"name": name, **accepted.as_json()})
+        self.storage.update(NOTES, notes_uri(collection_uri(name)), ID, {"name": name, **accepted.as_json()})
 
     def forms(self, name: str) -> Forms:
         """The canonical forms of the records. Raises BadAnswerError for what has none."""
@@ -129,7 +128,7 @@ class StoredStates:
         found: dict[str, None] = {}
         for place in places:
             there = [f"{place.bucket}/{collection}" for collection in self.repository.collections(place.bucket)]
-            remembered = self.storage.list_all(RESOURCE, _parent(f"{place.bucket}/*"))
+            remembered = self.storage.list_all(NOTES, notes_uri(collection_uri(f"{place.bucket}/*")))
             known = [*there, *(entry["name"] for entry in remembered if entry["id"] == ID)]
             found |= dict.fromkeys(name for name in known if place.collection is None or name == place.name)
         return list(found)
@@ -140,12 +139,10 @@ def digest_of(forms: Forms, timestamp: int) -> Digests:
 
 
 def committed(storage: Any) -> Any:
-    """The same storage, seen by somebody outside the current transaction; itself on memory.
+    """The same storage, on PostgreSQL, seen by somebody outside the current transaction.
 
     It only reads: a write could wait for the transaction that asks, for ever.
     """
-    if not hasattr(storage, "client"):
-        return storage
     sessions = scoped_session(sessionmaker(bind=storage.client.session_factory.get_bind()))
     client = PostgreSQLClient(sessions, commit_manually=True, invalidate=lambda session: None)
     return type(storage)(client=client, max_fetch_size=storage._max_fetch_size, readonly=True)
@@ -158,7 +155,3 @@ def as_stored_state_error(name: str, error: KintoSignerError) -> StoredStateErro
         "Nothing was stored. `kinto-signer push` on the signer publishes the signed state again.",
         reason=error.reason,
     )
-
-
-def _parent(name: str) -> str:
-    return f"/{RESOURCE}{collection_uri(name)}"

@@ -9,8 +9,8 @@ from kinto.authorization import RouteFactory
 from kinto.core.authorization import DYNAMIC
 from kinto.views import raise_404_if_invalid_id
 
+from kinto_signer.authority import body
 from kinto_signer.authority.announcing import announce
-from kinto_signer.authority.body import read_body
 from kinto_signer.authority.guard import Guard
 from kinto_signer.authority.publication import Publication, Published
 from kinto_signer.core.acceptance import parse_posted
@@ -59,16 +59,17 @@ def post_changeset(request: Any) -> dict[str, Any]:
         )
     if not guard.guards(*name.split("/")):
         raise GuardRefusedError(f"{name} is not guarded here: kinto.authority.resources does not name it. Nothing was stored.")
+    received = body.receive(request, guard.guarding.max_bytes)
     with paused():
-        published = _publish(request, name, guard)
+        published = _publish(request, name, guard, received)
     request.response.status = 201 if published.before is None else 200
     _log(request, name, published)
     return _answer(published)
 
 
-def _publish(request: Any, name: str, guard: Guard) -> Published:
+def _publish(request: Any, name: str, guard: Guard, received: list[bytes]) -> Published:
     try:
-        posted = parse_posted(name, read_body(request, guard.guarding.max_bytes))
+        posted = parse_posted(name, body.parse(received))
     except BadAnswerError as error:
         raise MalformedChangesetError(error.message) from error
     with exclusive(request.registry):

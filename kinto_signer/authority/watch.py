@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 import transaction
 
+from kinto_signer.plugin.storage import collection_uri
+
 WATCHED = ("create", "update", "delete", "delete_all")
 
 _COLLECTION = re.compile(r"/buckets/([^/*]+)/collections/([^/*]+)\Z")
@@ -52,11 +54,11 @@ class Watch:
     @contextmanager
     def off(self) -> Iterator[None]:
         """For a publication, which verifies what it writes itself."""
-        self._off.on = True
+        before, self._off.on = getattr(self._off, "on", False), True
         try:
             yield
         finally:
-            self._off.on = False
+            self._off.on = before
 
     def _watched(
         self, write: Callable[..., Any], method: str, resource_name: Any = None, parent_id: Any = None, *rest: Any, **options: Any
@@ -91,7 +93,7 @@ class Watch:
 
     def _below(self, prefix: str) -> list[str]:
         """The guarded collections whose URI begins so, or is the beginning of it."""
-        uris = {name: f"/buckets/{name.replace('/', '/collections/')}" for name in self._watcher.names()}
+        uris = {name: collection_uri(name) for name in self._watcher.names()}
         return [name for name, uri in uris.items() if uri.startswith(prefix) or prefix.startswith(uri)]
 
     def _note(self, name: str) -> set[str]:

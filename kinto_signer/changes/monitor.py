@@ -12,7 +12,6 @@ only makes the address of the changeset a new one; what they verify and keep is 
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -24,11 +23,12 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from kinto_signer.changes import caching, query
 from kinto_signer.changes.latest import latest_changes
 from kinto_signer.changes.query import Query
+from kinto_signer.core.repository import DAY_MS
+from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.exclusive import exclusive
 
 PATH = "/buckets/monitor/collections/changes"
 FIELDS = ("id", "bucket", "collection", "host", "last_modified")
-DAY_MS = 24 * 3600 * 1000
 
 Entry = dict[str, Any]
 
@@ -73,7 +73,7 @@ def _knows_more(request: Any, asked: Query) -> bool:
             return True
     settings = request.registry.changes
     if asked.since is not None and settings.since_max_age_days is not None:
-        oldest = int(time.time() * 1000) - settings.since_max_age_days * DAY_MS
+        oldest = now_ms() - settings.since_max_age_days * DAY_MS
         if asked.since < oldest:
             answer = query.redirect(request, _since=None)
             if settings.redirect_ttl_seconds >= 0:

@@ -65,11 +65,9 @@ def canonical_parsed(record: Mapping[str, Any]) -> bytes:
     """
     try:
         text = _dumps(record)
-        if "\\ud" in text or text.count("{") + text.count("[") > MAX_DEPTH or _has_odd_number(record):
-            text = canonical_json(record)
-    except UnsignableValue as error:
-        raise UnsignableValue(error.why, path=error.path, record=str(record.get("id"))) from error
     except (ValueError, TypeError, RecursionError):  # NaN, no JSON, or nested too deep
+        return _canonical_record(record)
+    if "\\ud" in text or text.count("{") + text.count("[") > MAX_DEPTH or _has_odd_number(record):
         return _canonical_record(record)
     return text.encode("ascii")
 

@@ -23,12 +23,13 @@ from typing import Any
 import sqlalchemy
 from kinto.core.storage.exceptions import ObjectNotFoundError
 
-RESOURCE = "kinto-signer"
+from kinto_signer.plugin.storage import NOTES, notes_uri
+
 ID = "purged"
 
 _NOTE = f"""
 INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted)
-SELECT '{ID}', '/{RESOURCE}' || parent_id, '{RESOURCE}', jsonb_build_object('before', before), NULL, FALSE FROM noted
+SELECT '{ID}', '/{NOTES}' || parent_id, '{NOTES}', jsonb_build_object('before', before), NULL, FALSE FROM noted
 ON CONFLICT (id, parent_id, resource_name) DO UPDATE
    SET data = CASE WHEN (objects.data->>'before')::bigint > (EXCLUDED.data->>'before')::bigint
                    THEN objects.data ELSE EXCLUDED.data END,
@@ -72,22 +73,17 @@ def includeme(config: Any) -> None:
         storage.delete_all = functools.partial(_remove_from_memory, storage, storage.delete_all)
 
 
-def parent(uri: str) -> str:
-    """Under which parent the note about the collection with that URI is stored."""
-    return f"/{RESOURCE}{uri}"
-
-
 def before(storage: Any, uri: str) -> int:
     """Differences of the collection that start from an earlier timestamp are incomplete; 0 if all are complete."""
     try:
-        return int(storage.get(RESOURCE, parent(uri), ID)["before"])
+        return int(storage.get(NOTES, notes_uri(uri), ID)["before"])
     except ObjectNotFoundError:
         return 0
 
 
 def note(storage: Any, uri: str, complete_from: int) -> None:
     """Remember that differences of the collection that start before `complete_from` are incomplete."""
-    storage.update(RESOURCE, parent(uri), ID, {"before": max(before(storage, uri), complete_from)})
+    storage.update(NOTES, notes_uri(uri), ID, {"before": max(before(storage, uri), complete_from)})
 
 
 # --- PostgreSQL: noted by the statement that removes them -----------------------------------------------------------------

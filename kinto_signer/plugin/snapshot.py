@@ -19,7 +19,7 @@ from kinto.core.storage.exceptions import ReadonlyError
 from kinto.core.utils import COMPARISON
 
 from kinto_signer.plugin import purged
-from kinto_signer.plugin.storage import PAGE, StorageRepository, collection_uri
+from kinto_signer.plugin.storage import NOTES, PAGE, StorageRepository, collection_uri, notes_uri
 
 _AS_JSON = "(data || jsonb_build_object('id', id, 'last_modified', as_epoch(last_modified)))::text"
 
@@ -50,7 +50,7 @@ UNION ALL
 
 
 def _statement(which: str) -> Any:
-    return sqlalchemy.text(_STATEMENT.format(as_json=_AS_JSON, which=which, purged_resource=purged.RESOURCE, purged_id=purged.ID))
+    return sqlalchemy.text(_STATEMENT.format(as_json=_AS_JSON, which=which, purged_resource=NOTES, purged_id=purged.ID))
 
 
 _ALL = _statement("NOT deleted")
@@ -106,7 +106,7 @@ def _in_one_statement(storage: Any, name: str, since: int | None, limit: int | N
     bucket, _, collection = name.partition("/")
     uri = collection_uri(name)
     values: dict[str, Any] = {"bucket_uri": f"/buckets/{bucket}", "collection": collection, "uri": uri}
-    values |= {"purged_parent": purged.parent(uri), "limit": limit}
+    values |= {"purged_parent": notes_uri(uri), "limit": limit}
     if since is not None:
         values["since"] = since
     with storage.client.connect(readonly=True) as session:

@@ -25,6 +25,15 @@ _SELECT_FOR_UPDATE = sqlalchemy.text(
 )
 
 
+NOTES = "kinto-signer"
+"""Resource of what the plugins remember beside a collection. It is stored outside ``/buckets``, and outlives the collection."""
+
+
+def notes_uri(uri: str) -> str:
+    """The parent under which notes about the collection with that URI are stored."""
+    return f"/{NOTES}{uri}"
+
+
 def collection_uri(name: str) -> str:
     bucket, _, collection = name.partition("/")
     return f"/buckets/{bucket}/collections/{collection}"

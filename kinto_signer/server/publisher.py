@@ -17,6 +17,7 @@ from kinto_signer.core.plan import Held, Plan, plan
 from kinto_signer.core.repository import FUTURE_TOLERANCE_MS
 from kinto_signer.core.trust import check, check_signed
 from kinto_signer.errors import NotYetValidError, SigningError, UnsignableValue
+from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.resources import Place, Resource
 from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server.authorities import Authorities, other_attributes
@@ -202,10 +203,6 @@ class Clock:
 
     def __str__(self) -> str:
         return ",".join(f"{step.replace(' ', '_')}:{seconds:.3f}" for step, seconds in self._laps.items())
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _summary(planned: Plan, before: Held, content: Digests) -> Published:

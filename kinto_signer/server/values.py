@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -23,6 +22,7 @@ from kinto_signer.core.canonical import find_malformed, find_problem
 from kinto_signer.core.changeset import TIMESTAMP_MARKER
 from kinto_signer.core.repository import DAY_MS
 from kinto_signer.plugin.answers import log_refusal
+from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.rollback import SAFE_METHODS
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
 
@@ -202,7 +202,7 @@ def _children(item: Any) -> Iterable[Any]:
 
 
 def _bad_timestamp(value: Any) -> str | None:
-    latest = int(time.time() * 1000) + DAY_MS
+    latest = now_ms() + DAY_MS
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= latest:
         return None
     return f"last_modified is {value!r}, not an integer from 0 to 24 hours from now (milliseconds)"
