@@ -247,6 +247,15 @@ def _write_problem_no_floats(item: Any) -> str | None:
     return _write_problem(item)
 
 
+def plain_json(value: Any) -> bytes:
+    """The standard library's text of a stored value: the canonical form, but for the spelling of floats.
+
+    It needs no extra for floats and refuses no integer, so that what can be stored can be shown, counted and digested, also
+    where it cannot be signed. ``1``, ``1.0`` and ``true`` are three texts.
+    """
+    return _dumps(value).encode("ascii")
+
+
 def _has_float(value: Any) -> bool:
     return _has_number(value, largest=None)
 

@@ -1,0 +1,129 @@
+"""What would be published: the live records and the copied attributes of a source, against those of one of its copies.
+
+Timestamps are no content (an old edit that is approved today is a difference), nor are tombstones or the record that carries a
+signed timestamp where no other does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Any
+
+from kinto_signer.core.canonical import Record, format_hash, plain_json, same_content, without_timestamp
+from kinto_signer.core.changeset import TIMESTAMP_MARKER, by_record_id, is_tombstone, tombstone
+
+
+class Missing(Enum):
+    """What stands for an attribute or a field that is not there, which is something else than ``null``."""
+
+    MISSING = "missing"
+
+
+MISSING = Missing.MISSING
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What readers would see change; all three kinds of records sorted by id.
+
+    created: as they are in the source. updated: (before, after). deleted: as they were in the copy. attributes: by name,
+    (before, after), each MISSING where the attribute is not there.
+    """
+
+    created: tuple[Record, ...] = ()
+    updated: tuple[tuple[Record, Record], ...] = ()
+    deleted: tuple[Record, ...] = ()
+    attributes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """The number of records that differ."""
+        return len(self.created) + len(self.updated) + len(self.deleted)
+
+    @property
+    def empty(self) -> bool:
+        return not self.count and not self.attributes
+
+    @property
+    def ids(self) -> set[str]:
+        """The ids of the records that differ."""
+        changed = (*self.created, *self.deleted, *(after for _, after in self.updated))
+        return {record["id"] for record in changed}
+
+    @cached_property
+    def size_bytes(self) -> int:
+        """What each reader downloads once it is published: bytes of canonical JSON, records and tombstones, nothing around them.
+
+        Timestamps count with those they have now; the new ones have as many digits.
+        """
+        whole = (*self.created, *(after for _, after in self.updated))
+        graves = (tombstone(record["id"], record.get("last_modified", 0)) for record in self.deleted)
+        return sum(len(plain_json(change)) for change in (*whole, *graves))
+
+
+def difference(
+    source: Iterable[Record],
+    against: Iterable[Record],
+    source_attributes: Mapping[str, Any],
+    against_attributes: Mapping[str, Any],
+    copied: Sequence[str],
+) -> Difference:
+    """What publishing `source` makes of the copy `against`.
+
+    source, against: every record, in any order, tombstones or not. copied: the names of the attributes that are published
+    beside the records; one that the source does not have is removed from the copy.
+    """
+    after, before = _live(source), _live(against)
+    both = sorted(after.keys() & before.keys())
+    return Difference(
+        tuple(after[name] for name in sorted(after.keys() - before.keys())),
+        tuple((before[name], after[name]) for name in both if not same_content(before[name], after[name])),
+        tuple(before[name] for name in sorted(before.keys() - after.keys())),
+        dict(_changed_attributes(source_attributes, against_attributes, copied)),
+    )
+
+
+def reviewed_digest(records: Iterable[Record], attributes: Mapping[str, Any], copied: Sequence[str]) -> str:
+    """What a reviewer was shown, as ``sha384-`` and standard base64: the same for the same content to be published, only.
+
+    SHA-384 over the ASCII text ``{"attributes":{…},"records":[…]}``, compact, every object's keys sorted by code point, floats
+    as Python writes them. It covers
+
+    * the live records of the source, sorted by id, each without ``last_modified``; the tombstones and the record
+      ``kinto-signer-timestamp`` are left out;
+    * those of the source's `attributes` that `copied` names and that are there: a missing one is not one that is ``null``.
+
+    It does not cover timestamps, the other attributes (status, comments, tracking fields), permissions, attached files (but
+    their ``hash`` in the record), or what the source is compared with.
+    """
+    shown = {name: attributes[name] for name in copied if name in attributes}
+    live = _live(records)
+    digest = hashlib.sha384(b'{"attributes":' + plain_json(shown) + b',"records":[')
+    for number, name in enumerate(sorted(live)):
+        digest.update((b"," if number else b"") + plain_json(without_timestamp(live[name])))
+    digest.update(b"]}")
+    return format_hash(digest.digest())
+
+
+def _live(records: Iterable[Record]) -> dict[str, Record]:
+    return by_record_id(record for record in records if not is_tombstone(record) and record["id"] != TIMESTAMP_MARKER)
+
+
+def _changed_attributes(
+    source: Mapping[str, Any], against: Mapping[str, Any], copied: Sequence[str]
+) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    for name in copied:
+        before, after = against.get(name, MISSING), source.get(name, MISSING)
+        if not same_value(before, after):
+            yield name, (before, after)
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two JSON values, or MISSING, are the same; ``1``, ``1.0`` and ``true`` are three."""
+    if one is MISSING or other is MISSING:
+        return one is other
+    return same_content({"value": one}, {"value": other})
