@@ -90,6 +90,13 @@ class WorkflowError(KintoSignerError):
         self.forbidden = forbidden
 
 
+class SourceChangedError(KintoSignerError):
+    """What is to be approved is not what was reviewed."""
+
+    exit_code = 6
+    reason = "changed"
+
+
 # --- integrity: nothing unverified was applied (exit code 3) ---------------------------------------------------------
 
 

@@ -83,8 +83,12 @@ def test_an_unknown_name_is_a_warning_that_names_the_nearest():
         ({"signer.authority.url": "http://a.example.org:99999/v1"}, "not a possible port"),
         ({"signer.authority.url": "http://a.example.org/v1?x=1"}, "kinto.signer.authority.url = http://a.example.org/v1?x=1"),
         ({"signer.authority.auth": SECRET}, "user:password"),
-        ({"signer.to_review_enabled": "true"}, "Not part of this release"),
-        ({"signer.group_check_enabled": "true"}, "Not part of this release"),
+        ({"signer.b.autograph.server_url": "https://x.example.org"}, "Not part of this release"),
+        ({"signer.four_eyes": "six"}, "kinto.signer.four_eyes = six: neither requester nor contributors."),
+        ({"signer.mass_deletion_percent": "101"}, "not a whole number from 0 to 100"),
+        ({"signer.editors_group": "{nobody}"}, "not the name of a group"),
+        ({"signer.copied_attributes": "sort signature"}, "`signature` is kept by"),
+        ({"signer.webhook.url": "http://example.org/hook"}, "not an https address"),
     ],
 )
 def test_a_bad_value_is_an_error_that_quotes_the_line(line, words):
@@ -259,7 +263,6 @@ def test_lines_that_mean_nothing_are_warnings(key_pair, caplog, monkeypatch):
         "has no kinto.signer.authority.auth",
         "kinto.authority.resources means nothing",
         "authority.bootstrap means nothing for main-workspace",
-        "This release has no reviews",
     ):
         assert words in caplog.text
     assert "main-workspace.c.allow_floats" not in caplog.text

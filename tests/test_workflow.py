@@ -4,7 +4,7 @@ import pytest
 
 from kinto_signer.core.changeset import Changeset
 from kinto_signer.core.trust import Trust, check, load_public_key
-from kinto_signer.core.workflow import RULES, TRACKING_FIELDS, Effect, Rule, Status, decide
+from kinto_signer.core.workflow import RULES, TRACKING_FIELDS, Asker, Effect, Status, decide
 from kinto_signer.errors import HashMismatchError, WorkflowError
 from kinto_signer.plugin.storage import StorageRepository
 from tests.support.servers import authorization
@@ -44,32 +44,45 @@ def verify(app, key_pair):
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
+ANYBODY = Asker()
+
+
+@pytest.mark.parametrize("reviews", [True, False])
 @pytest.mark.parametrize("old", Status)
-@pytest.mark.parametrize("new", Status)
-def test_every_pair_is_a_rule_or_refused_with_what_is_possible(old, new):
-    if (old, new) in RULES:
-        assert decide(old, new) is RULES[(old, new)]
+@pytest.mark.parametrize("asked", Status)
+def test_every_pair_is_a_rule_or_refused_with_what_is_possible(old, asked, reviews):
+    rule = RULES.get((old, asked))
+    if rule is not None and not (rule.unreviewed and reviews):
+        assert decide(old, asked, ANYBODY, reviews=reviews) is rule
         return
     with pytest.raises(WorkflowError) as refused:
-        decide(old, new)
-    for known, possible in RULES:
-        if known is old and possible is not old:
+        decide(old, asked, ANYBODY, reviews=reviews)
+    assert not refused.value.forbidden
+    for (known, possible), rule in RULES.items():
+        if known is old and possible is not old and not (rule.unreviewed and reviews):
             assert possible.value in refused.value.message
 
 
-def test_only_publication_makes_a_collection_signed():
+def test_only_publication_and_rollback_make_a_collection_signed():
     for (old, _), rule in RULES.items():
         if rule.becomes is Status.SIGNED and old is not Status.SIGNED:
-            assert rule.effect in (Effect.PUBLISH, Effect.REFRESH)
+            assert rule.effect in (Effect.PUBLISH, Effect.ROLLBACK)
 
 
-def test_groups_and_four_eyes(monkeypatch):
+def test_groups_and_four_eyes():
     pair = (Status.TO_REVIEW, Status.TO_SIGN)
-    monkeypatch.setitem(RULES, pair, Rule(Effect.PUBLISH, Status.SIGNED, "reviewers", four_eyes=True))
-    assert decide(*pair, groups=["reviewers"]).effect is Effect.PUBLISH
-    for options in ({}, {"groups": ["editors"]}, {"groups": ["reviewers"], "took_part": True}):
+    reviewer = frozenset({"reviewers"})
+    for asker in (Asker(), Asker(reviewer), Asker(reviewer, took_part=True, may_approve_alone=True)):
+        assert decide(*pair, asker, reviews=True).effect is Effect.PUBLISH
+    assert decide(*pair, Asker(reviewer, took_part=True), reviews=False).effect is Effect.PUBLISH
+    for asker in (
+        Asker(frozenset()),
+        Asker(frozenset({"editors"})),
+        Asker(reviewer, took_part=True),
+        Asker(None, took_part=True),
+    ):
         with pytest.raises(WorkflowError) as refused:
-            decide(*pair, **options)
+            decide(*pair, asker, reviews=True)
         assert refused.value.forbidden
 
 
@@ -263,7 +276,6 @@ def commit():
 REFUSED = [
     ({"status": "nope"}, 400, "Invalid status 'nope'"),
     ({"status": 1}, 400, "Invalid status 1"),
-    ({"status": "to-rollback"}, 400, "to-rollback"),
     ({"status": "signed"}, 400, "Cannot set status to 'signed'"),
     *[({field: "me"}, 400, field) for field in (*TRACKING_FIELDS, "hash")],
 ]

@@ -10,7 +10,10 @@ holds comes from this signer, and may be repaired; and a refresh signs this dige
 """
 
 COPIED_ATTRIBUTES = ("schema", "sort", "displayFields", "attachment", "flags")
-"""Attributes of the source that the signed copies show too."""
+"""Attributes of the source that the signed copies show too, unless ``kinto.signer.copied_attributes`` says otherwise."""
 
-PUBLISHED = (*COPIED_ATTRIBUTES, "signature", "signatures", "signed_timestamp", "hash", CLAIM)
+SIGNED_ATTRIBUTES = ("signature", "signatures", "signed_timestamp", "hash", CLAIM)
+"""Attributes that a publication makes."""
+
+PUBLISHED = (*COPIED_ATTRIBUTES, *SIGNED_ATTRIBUTES)
 """Attributes of S's signed copy that go to the authorities; the others are S's own."""

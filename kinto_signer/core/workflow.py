@@ -1,9 +1,9 @@
-"""The sign-off workflow as a table: which change of status is allowed, and what it makes happen."""
+"""The sign-off workflow as a table: which change of status is allowed, to whom, and what it makes happen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -22,6 +22,10 @@ class Status(Enum):
     TO_ROLLBACK = "to-rollback"
 
 
+TRANSIENT = (Status.TO_SIGN, Status.TO_RESIGN, Status.TO_ROLLBACK)
+"""What is asked for and never stored; where a peer left one behind, the content counts as work in progress."""
+
+
 class Effect(Enum):
     """What a change of status makes happen."""
 
@@ -30,40 +34,74 @@ class Effect(Enum):
     DECLINE = "decline"
     PUBLISH = "publish"
     REFRESH = "refresh"
+    ROLLBACK = "rollback"
+
+
+class FourEyes(Enum):
+    """Who cannot approve: who asked for the review last, or everybody who changed or submitted something."""
+
+    REQUESTER = "requester"
+    CONTRIBUTORS = "contributors"
+
+
+EDITORS, REVIEWERS = "editors", "reviewers"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """becomes: the status afterwards; None leaves it as it was. group, four_eyes: who may ask."""
+    """becomes: the status afterwards; None leaves it as it was. group: who may ask. four_eyes: not who took part.
+
+    unreviewed: only where collections are published without a review.
+    """
 
     effect: Effect
     becomes: Status | None
     group: str | None = None
     four_eyes: bool = False
+    unreviewed: bool = False
+
+
+@dataclass(frozen=True)
+class Asker:
+    """The person who asks for a status.
+
+    groups: of EDITORS and REVIEWERS, those they are in; None where no groups are checked. took_part: whether the rule of four
+    eyes in force excludes them. may_approve_alone: whether they are exempt from it. names: of the two groups, for messages.
+    """
+
+    groups: frozenset[str] | None = None
+    took_part: bool = False
+    may_approve_alone: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 S = Status
+_REQUEST = Rule(Effect.REQUEST_REVIEW, S.TO_REVIEW, EDITORS)
+_PUBLISH_UNREVIEWED = Rule(Effect.PUBLISH, S.SIGNED, REVIEWERS, unreviewed=True)
+_REFRESH = Rule(Effect.REFRESH, None)
+_ROLLBACK = Rule(Effect.ROLLBACK, S.SIGNED)
 
 RULES: dict[tuple[Status, Status], Rule] = {
     (S.NONE, S.WORK_IN_PROGRESS): Rule(Effect.NOTHING, S.WORK_IN_PROGRESS),
-    (S.NONE, S.TO_REVIEW): Rule(Effect.REQUEST_REVIEW, S.TO_REVIEW),
-    (S.NONE, S.TO_SIGN): Rule(Effect.PUBLISH, S.SIGNED),
+    (S.NONE, S.TO_REVIEW): _REQUEST,
+    (S.NONE, S.TO_SIGN): _PUBLISH_UNREVIEWED,
+    (S.NONE, S.TO_RESIGN): _REFRESH,
+    (S.NONE, S.TO_ROLLBACK): _ROLLBACK,
     (S.WORK_IN_PROGRESS, S.WORK_IN_PROGRESS): Rule(Effect.NOTHING, S.WORK_IN_PROGRESS),
-    (S.WORK_IN_PROGRESS, S.TO_REVIEW): Rule(Effect.REQUEST_REVIEW, S.TO_REVIEW),
-    (S.WORK_IN_PROGRESS, S.TO_SIGN): Rule(Effect.PUBLISH, S.SIGNED),
-    (S.WORK_IN_PROGRESS, S.TO_RESIGN): Rule(Effect.REFRESH, None),
+    (S.WORK_IN_PROGRESS, S.TO_REVIEW): _REQUEST,
+    (S.WORK_IN_PROGRESS, S.TO_SIGN): _PUBLISH_UNREVIEWED,
+    (S.WORK_IN_PROGRESS, S.TO_RESIGN): _REFRESH,
+    (S.WORK_IN_PROGRESS, S.TO_ROLLBACK): _ROLLBACK,
     (S.TO_REVIEW, S.WORK_IN_PROGRESS): Rule(Effect.DECLINE, S.WORK_IN_PROGRESS),
     (S.TO_REVIEW, S.TO_REVIEW): Rule(Effect.NOTHING, S.TO_REVIEW),
-    (S.TO_REVIEW, S.TO_SIGN): Rule(Effect.PUBLISH, S.SIGNED),
-    (S.TO_REVIEW, S.TO_RESIGN): Rule(Effect.REFRESH, None),
+    (S.TO_REVIEW, S.TO_SIGN): Rule(Effect.PUBLISH, S.SIGNED, REVIEWERS, four_eyes=True),
+    (S.TO_REVIEW, S.TO_RESIGN): _REFRESH,
+    (S.TO_REVIEW, S.TO_ROLLBACK): _ROLLBACK,
+    (S.SIGNED, S.WORK_IN_PROGRESS): Rule(Effect.NOTHING, S.WORK_IN_PROGRESS),
     (S.SIGNED, S.SIGNED): Rule(Effect.NOTHING, S.SIGNED),
-    (S.SIGNED, S.TO_SIGN): Rule(Effect.PUBLISH, S.SIGNED),
-    (S.SIGNED, S.TO_RESIGN): Rule(Effect.REFRESH, None),
-    # Stored by a peer on a storage without rollback: asking again must not be a no-op.
-    (S.TO_SIGN, S.TO_SIGN): Rule(Effect.PUBLISH, S.SIGNED),
-    (S.TO_SIGN, S.WORK_IN_PROGRESS): Rule(Effect.NOTHING, S.WORK_IN_PROGRESS),
-    (S.TO_RESIGN, S.TO_SIGN): Rule(Effect.PUBLISH, S.SIGNED),
-    (S.TO_RESIGN, S.TO_RESIGN): Rule(Effect.REFRESH, S.SIGNED),
+    # Nothing is pending, so that there is nothing to review: what was approved is published once more.
+    (S.SIGNED, S.TO_SIGN): Rule(Effect.PUBLISH, S.SIGNED, REVIEWERS),
+    (S.SIGNED, S.TO_RESIGN): _REFRESH,
 }
 """(the status that was, the status that was asked for) -> what happens. A pair that is not here is refused."""
 
@@ -79,7 +117,23 @@ TRACKING_FIELDS = (
 )
 """Attributes of a source collection that the plugin keeps; nobody sets or removes them by hand."""
 
-OWNED_FIELDS = (*TRACKING_FIELDS, "hash")
+CONTRIBUTORS, APPROVAL = "signer_contributors", "signer_approval"
+"""Attributes of a source: the principals who edited or submitted since the last publication; what that publication approved."""
+
+OWNED_FIELDS = (
+    *TRACKING_FIELDS,
+    "hash",
+    "signature",
+    "signatures",
+    "signed_timestamp",
+    "signer_claim",
+    CONTRIBUTORS,
+    APPROVAL,
+)
+
+REVIEWED_DIGEST, ALLOW_MASS_DELETION = "reviewed_digest", "allow_mass_deletion"
+SAID_WITH_APPROVAL = (REVIEWED_DIGEST, ALLOW_MASS_DELETION)
+"""What may be said beside ``status: to-sign``; it is never stored."""
 
 
 def parse_status(value: object) -> Status:
@@ -93,35 +147,62 @@ def parse_status(value: object) -> Status:
         raise WorkflowError(f"Invalid status {value!r}. Known: {known}.") from None
 
 
-def decide(old: Status, new: Status, *, groups: Iterable[str] = (), took_part: bool = False) -> Rule:
-    """The rule for a change from `old` to `new`.
+def settled(status: Status) -> Status:
+    """The status from which one that was stored counts."""
+    return Status.WORK_IN_PROGRESS if status in TRANSIENT else status
 
-    groups: those of the person who asks, ``editors`` or ``reviewers``. took_part: whether they changed or submitted it.
-    Raises WorkflowError that lists what is possible from `old`.
+
+def decide(old: Status, asked: Status, asker: Asker, *, reviews: bool) -> Rule:
+    """The rule for a change from `old`, a settled status, to `asked`.
+
+    reviews: whether nothing is published without a review. Raises WorkflowError that lists what is possible from `old`, or says
+    why this person cannot ask for it.
     """
-    rule = RULES.get((old, new))
+    rule = RULES.get((old, asked))
     if rule is None:
-        raise WorkflowError(_refusal(old, new))
-    if rule.group and rule.group not in groups:
-        raise WorkflowError(f"Only the {rule.group} group may ask for {new.value}.", forbidden=True)
-    if rule.four_eyes and took_part:
-        raise WorkflowError("Who changed or submitted it cannot approve it.", forbidden=True)
+        raise WorkflowError(_refusal(old, asked, reviews))
+    if rule.group and asker.groups is not None and rule.group not in asker.groups:
+        name = asker.names.get(rule.group, rule.group)
+        raise WorkflowError(f"Not in {name} group: only its members may ask for {asked.value!r}.", forbidden=True)
+    if rule.unreviewed and reviews:
+        raise WorkflowError(f"Collection not under review: a review has to be requested first ({_possible(old, reviews)}).")
+    if rule.four_eyes and reviews and asker.took_part and not asker.may_approve_alone:
+        raise WorkflowError(
+            "Last editor cannot review: who changed or submitted something leaves the approval to somebody else.", forbidden=True
+        )
     return rule
 
 
-def _refusal(old: Status, new: Status) -> str:
-    possible = ", ".join(sorted(n.value for o, n in RULES if o is old and n is not old)) or "nothing"
-    if new is Status.NONE:
-        return f"Cannot remove status (it is {old.value!r}; from here: {possible})."
-    if new is Status.SIGNED:
-        return f"Cannot set status to 'signed': only a publication does that (from here: {possible})."
-    if new is Status.TO_ROLLBACK:
-        return f"Cannot go to 'to-rollback': this release has no rollback (from here: {possible})."
-    if new is Status.TO_REVIEW and old is Status.SIGNED:
-        return f"Collection already signed: there is nothing to review (from here: {possible})."
-    return f"Cannot go from {old.value or 'no status'!r} to {new.value!r}; from here: {possible}."
+def _possible(old: Status, reviews: bool) -> str:
+    found = {asked.value for (known, asked), rule in RULES.items() if known is old and not (rule.unreviewed and reviews)}
+    return f"from here: {', '.join(sorted(found - {old.value})) or 'nothing'}"
+
+
+def _refusal(old: Status, asked: Status, reviews: bool) -> str:
+    possible = _possible(old, reviews)
+    if asked is Status.NONE:
+        return f"Cannot remove status (it is {old.value!r}; {possible})."
+    if asked is Status.SIGNED:
+        return f"Cannot set status to 'signed': only a publication does that ({possible})."
+    if asked is Status.TO_ROLLBACK:
+        return f"Collection has no work-in-progress: there is nothing to roll back ({possible})."
+    if asked is Status.TO_REVIEW and old is Status.SIGNED:
+        return f"Collection already signed: there is nothing to review ({possible})."
+    return f"Cannot go from {old.value or 'no status'!r} to {asked.value!r}; {possible}."
 
 
 def changed_by_hand(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     """The first owned field that a request set, changed or removed; None if it kept to its own."""
     return next((name for name in OWNED_FIELDS if old.get(name) != new.get(name)), None)
+
+
+def contributors(attributes: Mapping[str, Any], user: str | None = None) -> list[str]:
+    """Who edited or submitted since the last publication, and `user`, sorted. attributes: of the source.
+
+    A peer kept no such list; of what it left unpublished, who edited and who submitted last is known.
+    """
+    known = attributes.get(CONTRIBUTORS)
+    if known is None:
+        pending = settled(parse_status(attributes.get("status"))) in (Status.WORK_IN_PROGRESS, Status.TO_REVIEW)
+        known = [attributes.get("last_edit_by"), attributes.get("last_review_request_by")] if pending else []
+    return sorted({*(who for who in known if who), *([user] if user else [])})

@@ -24,6 +24,7 @@ from kinto_signer.errors import (
     MalformedChangesetError,
     NotFoundError,
     OutdatedBaseError,
+    SourceChangedError,
     UnsignableValue,
     WorkflowError,
 )
@@ -64,6 +65,7 @@ _KINDS: tuple[tuple[type[KintoSignerError], Any, Any], ...] = (
     (MalformedChangesetError, HTTPBadRequest, ERRORS.INVALID_PARAMETERS),
     (ChangesetTooLargeError, HTTPRequestEntityTooLarge, ERRORS.REQUEST_TOO_LARGE),
     (GuardRefusedError, HTTPForbidden, ERRORS.FORBIDDEN),
+    (SourceChangedError, HTTPPreconditionFailed, ERRORS.MODIFIED_MEANWHILE),
     (OutdatedBaseError, HTTPPreconditionFailed, ERRORS.MODIFIED_MEANWHILE),
     (ConflictError, HTTPConflict, ERRORS.CONSTRAINT_VIOLATED),
     (NotFoundError, HTTPNotFound, ERRORS.MISSING_RESOURCE),

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from kinto_signer.core.workflow import OWNED_FIELDS, SAID_WITH_APPROVAL, FourEyes
+
 
 def _boolean(text: str) -> bool:
     lowered = text.strip().lower()
@@ -63,6 +65,46 @@ def _auth(text: str) -> str:
     raise ValueError("has to be `user:password` or `Bearer TOKEN`.")
 
 
+def _address(text: str) -> str:
+    url = text.strip()
+    if not re.match(r"https://[^/\s@?#]+([/?][^\s#]*)?$", url) and not re.match(
+        r"http://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?([/?][^\s#]*)?$", url
+    ):
+        raise ValueError("not an https address (http is for this machine alone; no credentials, no fragment).")
+    return url
+
+
+def _percent(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,3}", text.strip()) or int(text) > 100:
+        raise ValueError("not a whole number from 0 to 100.")
+    return int(text)
+
+
+def _group(text: str) -> str:
+    name = text.strip()
+    if not re.fullmatch(r"([a-zA-Z0-9_-]|\{bucket_id\}|\{collection_id\})+", name):
+        raise ValueError("not the name of a group: letters, digits, `-`, `_`, `{bucket_id}` and `{collection_id}`.")
+    return name
+
+
+def _attributes(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(text.split()))
+    kept = [name for name in names if name in NEVER_COPIED]
+    if kept:
+        raise ValueError(f"`{kept[0]}` is kept by Kinto or by the signer and cannot be copied.")
+    return names
+
+
+def _four_eyes(text: str) -> FourEyes:
+    try:
+        return FourEyes(text.strip().lower())
+    except ValueError:
+        raise ValueError("neither requester nor contributors.") from None
+
+
+NEVER_COPIED = (*OWNED_FIELDS, *SAID_WITH_APPROVAL, "id", "bucket", "last_modified", "status", "deleted", "publication")
+
+
 PARSERS: dict[str, Callable[[str], Any]] = {
     "text": str.strip,
     "list": str.split,
@@ -74,4 +116,9 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "bytes": _bytes,
     "integer": _integer,
     "lifetime": _count,
+    "address": _address,
+    "percent": _percent,
+    "group": _group,
+    "attributes": _attributes,
+    "four_eyes": _four_eyes,
 }

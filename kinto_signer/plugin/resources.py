@@ -42,16 +42,25 @@ class Place:
 
 @dataclass(frozen=True)
 class Resource:
-    """A source and where its signed copy goes. Covers every collection of a bucket where the places name none."""
+    """A source and where its signed copy goes. Covers every collection of a bucket where the places name none.
+
+    local: the signed copy stays on this server, as previews do.
+    """
 
     source: Place
     destination: Place
     preview: Place | None = None
+    local: bool = False
 
     def concrete(self, collection: str) -> Resource:
         """The same for the source collection `collection`."""
         preview = self.preview.within(collection) if self.preview else None
         return Resource(self.source.within(collection), self.destination.within(collection), preview)
+
+    @property
+    def as_preview(self) -> Resource | None:
+        """The same source with its preview for the signed copy; None where there is no preview."""
+        return Resource(self.source, self.preview, local=True) if self.preview else None
 
     @property
     def places(self) -> tuple[Place, ...]:

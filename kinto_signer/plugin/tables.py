@@ -78,16 +78,79 @@ SIGNER = Table(
             "Who may read `/signer/status` and use `kinto-signer push` and `adopt`, e.g. `account:admin`; nobody by default.",
             scope="server",
         ),
-        # Names of kinto-signer and kinto-remote-settings that are known, and not part of this release.
-        Setting("to_review_enabled", "boolean", "false", "Reviews before publication.", offered=False),
-        Setting("group_check_enabled", "boolean", "false", "Groups of editors and reviewers.", offered=False),
-        Setting("hard_delete_destination_on_source_deletion", "boolean", "false", "Deletes without tombstones.", offered=False),
-        Setting("editors_group", "text", "{collection_id}-editors", "Name of the editors' group (shown in the capability)."),
+        Setting(
+            "to_review_enabled",
+            "boolean",
+            "false",
+            "Whether nothing is published without a review: requested by an editor, approved by a reviewer who is somebody else.",
+        ),
+        Setting(
+            "group_check_enabled",
+            "boolean",
+            None,
+            "Whether only the groups of editors and reviewers may request and approve. Default: true; false where this line, "
+            "`editors_group` or `reviewers_group` is set anywhere and this one is not, as in kinto-signer 8.",
+        ),
+        Setting(
+            "editors_group",
+            "group",
+            None,
+            "Name of the editors' group in the source bucket; `{bucket_id}` and `{collection_id}` stand for the collection's. "
+            "Default: `{collection_id}-editors`; `editors` where one of these three lines is set anywhere.",
+        ),
         Setting(
             "reviewers_group",
-            "text",
-            "{collection_id}-reviewers",
-            "Name of the reviewers' group (shown in the capability).",
+            "group",
+            None,
+            "Name of the reviewers' group, likewise. Default: `{collection_id}-reviewers`; `reviewers` where one of these three "
+            "lines is set anywhere.",
+        ),
+        Setting(
+            "four_eyes",
+            "four_eyes",
+            "requester",
+            "Who cannot approve where reviews are on: `requester`, who asked for the review last; or `contributors`, whoever "
+            "edited or submitted something since the last publication.",
+        ),
+        Setting(
+            "self_approval_principals",
+            "list",
+            "",
+            "Accounts (of bots) that may approve what they requested or edited themselves, e.g. `account:sync-bot`.",
+        ),
+        Setting(
+            "mass_deletion_percent",
+            "percent",
+            "0",
+            "A publication that removes a larger share of the published records, and at least 10, is refused until it is allowed "
+            "once: `kinto-signer approve B/C --allow-mass-deletion`. 0: never.",
+        ),
+        Setting(
+            "copied_attributes",
+            "attributes",
+            "schema sort displayFields attachment flags",
+            "Attributes of the source collection that are published beside its records.",
+        ),
+        Setting(
+            "destination_readers",
+            "list",
+            "system.Everyone",
+            "Who may read the preview and destination collections that the plugin makes here.",
+        ),
+        Setting(
+            "webhook.url",
+            "address",
+            None,
+            "Where requests, approvals, refusals and rollbacks are announced, after they happened.",
+        ),
+        Setting("webhook.secret", "text", None, "Key of the HMAC-SHA256 that such an announcement carries.", secret=True),
+        Setting("webhook.timeout_seconds", "seconds", "5", "Total time that one announcement may take."),
+        # Names of kinto-signer and kinto-remote-settings that are known, and not part of this release.
+        Setting(
+            "hard_delete_destination_on_source_deletion",
+            "boolean",
+            "false",
+            "Means nothing here: where a source is deleted, its destination becomes a signed empty state with tombstones.",
         ),
         Setting("autograph.server_url", "text", "", "Signing with Autograph.", offered=False),
         Setting("autograph.hawk_id", "text", "", "Signing with Autograph.", offered=False),

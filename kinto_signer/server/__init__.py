@@ -16,11 +16,6 @@ from kinto_signer.server.signing import Signing, order_warnings
 
 logger = logging.getLogger(__name__)
 
-NO_REVIEW = (
-    "This release has no reviews: no groups are checked, and whoever may write a source collection may publish it. "
-    "Give write permission accordingly."
-)
-
 
 def includeme(config: Any) -> None:
     """Include the plugin in Kinto. Every mistake in the settings is an error here that quotes the line."""
@@ -30,7 +25,8 @@ def includeme(config: Any) -> None:
         raise PyramidConfigurationError(error.message) from error
     for warning in (*signing.warnings, *order_warnings(config.get_settings().get("includes"))):
         logger.warning("%s", warning)
-    logger.warning("%s", NO_REVIEW)
+    for rule in signing.rules:
+        logger.info("%s", rule)
     config.registry.signing = signing
     config.registry.signer_journal = Journal(config.registry.storage)
     config.include(rollback)
@@ -41,6 +37,7 @@ def includeme(config: Any) -> None:
     if signing.served or changes.configured(config.get_settings()):
         changes.include_for(config, signing.served)
     config.scan("kinto_signer.server.views")
+    config.scan("kinto_signer.server.log")
     config.registry.heartbeats |= heartbeat.heartbeats(config.registry)
     config.add_api_capability(
         "signer",

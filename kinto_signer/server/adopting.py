@@ -19,7 +19,7 @@ from kinto_signer.core.workflow import Status
 from kinto_signer.errors import ConfigurationError, ConflictError, KintoSignerError, StorageError
 from kinto_signer.plugin.resources import Resource
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
-from kinto_signer.server.own import COPIED_ATTRIBUTES, PUBLISHED_TO, Own
+from kinto_signer.server.own import PUBLISHED_TO, Own
 from kinto_signer.server.places import create_place
 from kinto_signer.server.pushing import choose
 from kinto_signer.server.signing import AuthoritySettings
@@ -48,19 +48,20 @@ def take_over(registry: Any, resource: Resource, label: str | None = None) -> Ad
     """
     repository, name = StorageRepository(registry.storage), resource.destination.name
     authorities = registry.signing.authorities(resource)
-    own = Own(repository, name)
+    copied = registry.signing.copied_attributes(resource)
+    own = Own(repository, name, copied)
     trust = registry.signing.trust(resource)
     best = furthest(choose(authorities, label), name, trust)
     _refuse_what_is_not_ahead(own, best)
     ours = own.held.records if own.timestamp else []
     adoption = adopt(best.state.records, ours, repository.records(resource.source.name))
-    create_place(registry, resource.destination)
-    create_place(registry, resource.source, writable=True)
+    create_place(registry, resource.destination, resource)
+    create_place(registry, resource.source, resource)
     _replace_destination(repository, own, best, [authority.url for authority in authorities])
     check(name, repository.changeset(name), trust)
     if repository.etag(name) != best.state.timestamp:
         raise StorageError(f"{name}: the storage gave other timestamps than the signed ones. Nothing was taken over.")
-    status = _replace_source(repository, resource, own, best.state, adoption)
+    status = _replace_source(repository, resource, own, best.state, adoption, copied)
     transaction.get().addAfterCommitHook(_remember, (registry, name, [a.label for a in authorities], best.state.timestamp))
     return Adopted(resource.source.name, best.authority, best.state.timestamp, adoption, status, best.problems)
 
@@ -103,7 +104,14 @@ def _graves(gone: Iterable[str], own: Own, best: Furthest, known: Sequence[Recor
         yield tombstone(record_id, grave["last_modified"] if grave else next(free))
 
 
-def _replace_source(repository: StorageRepository, resource: Resource, own: Own, state: Changeset, adoption: Adoption) -> str:
+def _replace_source(
+    repository: StorageRepository,
+    resource: Resource,
+    own: Own,
+    state: Changeset,
+    adoption: Adoption,
+    copied: Sequence[str],
+) -> str:
     """Write what the source becomes, as edits of now; returns its status."""
     name = resource.source.name
     changes = diff(adoption.records, repository.records(name))
@@ -112,10 +120,10 @@ def _replace_source(repository: StorageRepository, resource: Resource, own: Own,
     for record in changes.deleted:
         repository.storage.delete("record", collection_uri(name), record["id"])
     stored, before = repository.attributes(name) or {}, own.attributes or {}
-    untouched = [key for key in COPIED_ATTRIBUTES if stored.get(key) == before.get(key)]
+    untouched = [key for key in copied if stored.get(key) == before.get(key)]
     kept = {key: value for key, value in stored.items() if key not in untouched}
     taken = {key: state.metadata[key] for key in untouched if key in state.metadata}
-    edited = any((kept | taken).get(key) != state.metadata.get(key) for key in COPIED_ATTRIBUTES)
+    edited = any((kept | taken).get(key) != state.metadata.get(key) for key in copied)
     status = Status.WORK_IN_PROGRESS if adoption.pending or edited else Status.SIGNED
     repository.set_attributes(name, {**kept, **taken, **_hash(state.metadata), "status": status.value})
     return status.value

@@ -24,7 +24,7 @@ from kinto_signer.server.authority import Authority
 from kinto_signer.server.changeset_authority import ChangesetAuthority
 from kinto_signer.server.connection import Connection
 from kinto_signer.server.journal import Entry, Journal
-from kinto_signer.server.own import COPIED_ATTRIBUTES, PUBLISHED_TO, Own, Seen
+from kinto_signer.server.own import PUBLISHED_TO, Own, Seen
 from kinto_signer.server.root import read_root
 from kinto_signer.server.signing import AuthoritySettings, Signing
 
@@ -51,12 +51,15 @@ class Target(Protocol):
     def refresh(self, attributes: Mapping[str, Any]) -> None: ...
 
 
-def open_authority(settings: AuthoritySettings, name: str, trust: Trust, instance: str) -> Authority | ChangesetAuthority:
+def open_authority(
+    settings: AuthoritySettings, name: str, trust: Trust, instance: str, copied: Sequence[str]
+) -> Authority | ChangesetAuthority:
     """The authority as what it says it can do lets it be used. Raises what reaching it raises."""
     connection = Connection(settings)
     root = read_root(connection, instance)
-    kind = ChangesetAuthority if root.takes_changesets(name) else Authority
-    return kind(connection, name, trust, root)
+    if root.takes_changesets(name):
+        return ChangesetAuthority(connection, name, trust, root)
+    return Authority(connection, name, trust, root, copied)
 
 
 @dataclass
@@ -80,6 +83,7 @@ class Authorities:
         self.resource = resource
         self.name = resource.destination.name
         self.settings = self.signing.authorities(resource)
+        self._copied = self.signing.copied_attributes(resource)
         self.parts: list[Part] = []
 
     @property
@@ -109,7 +113,7 @@ class Authorities:
                 self.parts.append(part)
 
     def _look(self, settings: AuthoritySettings, own: Own, source: Sequence[Record]) -> Part:
-        target = open_authority(settings, self.name, self.signing.trust(self.resource), self.signing.instance)
+        target = open_authority(settings, self.name, self.signing.trust(self.resource), self.signing.instance, self._copied)
         seen = target.look(own)
         self._refuse_own_database(settings, own, seen)
         if seen.state.records and not source and own.timestamp == 0:
@@ -137,7 +141,7 @@ class Authorities:
         ours, theirs = (own.held.records if own.timestamp else []), seen.signed
         found = beyond(seen.state.records, ours, source)
         origin = self.repository.attributes(self.resource.source.name) or {}
-        attributes = differing(COPIED_ATTRIBUTES, seen.state.metadata, own.attributes or {}, origin)
+        attributes = differing(self._copied, seen.state.metadata, own.attributes or {}, origin)
         if found.loses_nothing and not attributes:
             logger.warning(
                 "%s: %s holds the state of %s, which this signer published after the %s that is known here: an unfinished "
@@ -160,7 +164,10 @@ class Authorities:
 
     def have_other(self, attributes: Mapping[str, Any]) -> bool:
         """Whether one of them shows other copied attributes than these, which takes a new timestamp."""
-        return any(not part.seen.held.fresh and other_attributes(part.seen.state.metadata, attributes) for part in self.parts)
+        return any(
+            not part.seen.held.fresh and other_attributes(part.seen.state.metadata, attributes, self._copied)
+            for part in self.parts
+        )
 
     def plan(self, writes: Sequence[Sequence[Record]]) -> None:
         """Note what each authority is to be given. Raises if it is more than a required one takes."""
@@ -192,7 +199,7 @@ class Authorities:
                 self.parts.append(part)
 
     def _refresh(self, settings: AuthoritySettings, attributes: Mapping[str, Any]) -> Part:
-        target = open_authority(settings, self.name, self.signing.trust(self.resource), self.signing.instance)
+        target = open_authority(settings, self.name, self.signing.trust(self.resource), self.signing.instance, self._copied)
         target.refresh(attributes)
         return Part(settings, target, Seen(Held(0), EMPTY, sound=True), took=True)
 
@@ -231,8 +238,8 @@ class Authorities:
             return None
 
 
-def other_attributes(theirs: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return any(theirs.get(name) != wanted.get(name) or (name in theirs) != (name in wanted) for name in COPIED_ATTRIBUTES)
+def other_attributes(theirs: Mapping[str, Any], wanted: Mapping[str, Any], names: Sequence[str]) -> bool:
+    return any(theirs.get(name) != wanted.get(name) or (name in theirs) != (name in wanted) for name in names)
 
 
 def is_ahead(own: Own, seen: Seen, entry: Entry) -> bool:

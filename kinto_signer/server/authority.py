@@ -28,11 +28,14 @@ logger = logging.getLogger(__name__)
 class Authority:
     """One authority during one publication of one collection; `connection` carries the deadline."""
 
-    def __init__(self, connection: Connection, name: str, trust: Trust, root: Root) -> None:
+    def __init__(
+        self, connection: Connection, name: str, trust: Trust, root: Root, copied: Sequence[str] = COPIED_ATTRIBUTES
+    ) -> None:
         self.connection = connection
         self.name = name
         self.trust = trust
         self.root = root
+        self._copied = copied
         self._sender = Sender(connection, root.account)
         self._send = self._sender.send
         self._bucket = f"/buckets/{name.partition('/')[0]}"
@@ -133,7 +136,7 @@ class Authority:
 
         attempts: mean nothing here.
         """
-        requests = self._batch(writes, attributes, _kept(attributes, before.state.metadata))
+        requests = self._batch(writes, attributes, _kept(attributes, before.state.metadata, self._copied))
         answer = self._send("POST", "/batch", {"requests": requests})
         responses = answer.body.get("responses")
         responses = responses if isinstance(responses, list) else []
@@ -205,15 +208,15 @@ class Authority:
                 f"{self.name}: {self.connection.url} does not hold what was signed last ({', '.join(differing)} differs); a new "
                 "signature would not help. Set the status to `to-sign` to bring it up to date."
             )
-        kept = _kept(attributes, theirs)
+        kept = _kept(attributes, theirs, self._copied)
         self._send("PUT" if kept else "PATCH", self._collection, {"data": {**kept, **attributes}}, lacks="write")
         now = self._sender.attributes(self.name, self._send("GET", self._collection, lacks="read"))
         digest = parse_hash(attributes[CLAIM]["digest"]) or b""
         check_signed(self.name, signature.entries(now), digest, self.trust)
 
 
-def _kept(attributes: Mapping[str, Any], theirs: Mapping[str, Any]) -> Mapping[str, Any]:
+def _kept(attributes: Mapping[str, Any], theirs: Mapping[str, Any], copied: Sequence[str]) -> Mapping[str, Any]:
     """The authority's own attributes, if it shows copied ones that the source has no more: only a PUT removes those."""
-    if not any(name in theirs and name not in attributes for name in COPIED_ATTRIBUTES):
+    if not any(name in theirs and name not in attributes for name in copied):
         return {}
-    return {name: value for name, value in theirs.items() if name not in (*COPIED_ATTRIBUTES, "last_modified")}
+    return {name: value for name, value in theirs.items() if name not in (*copied, "last_modified")}

@@ -14,7 +14,6 @@ from kinto_signer.core.workflow import Status
 from kinto_signer.errors import KintoSignerError, NotFoundError
 from kinto_signer.plugin.resources import Resource
 from kinto_signer.plugin.storage import StorageRepository
-from kinto_signer.server.own import COPIED_ATTRIBUTES
 from kinto_signer.server.places import create_place
 from kinto_signer.server.taking_over import collections, furthest, with_marker
 
@@ -36,7 +35,7 @@ def on_application_created(event: Any) -> None:
             StorageRepository(registry.storage).lock_everything()
             for resource in registry.signing.resources.configured:
                 for place in resource.places:
-                    create_place(registry, place, writable=place == resource.source)
+                    create_place(registry, place, resource)
     if settings.get("authority.bootstrap"):
         for done in bootstrap(registry):
             logger.log(logging.ERROR if done.error else logging.INFO, "bootstrap: %s", done)
@@ -96,10 +95,12 @@ def _fill(registry: Any, resource: Resource) -> str:
     except NotFoundError as error:
         return error.message.removesuffix(f" {destination}.") + " it"
     state = best.state
-    create_place(registry, resource.destination)
-    made = create_place(registry, resource.source, writable=True)
+    create_place(registry, resource.destination, resource)
+    made = create_place(registry, resource.source, resource)
     repository.apply(destination, with_marker(state))
-    copied = {key: state.metadata[key] for key in (*COPIED_ATTRIBUTES, "hash") if key in state.metadata}
+    copied = {
+        key: state.metadata[key] for key in (*registry.signing.copied_attributes(resource), "hash") if key in state.metadata
+    }
     repository.write(source, state.records)
     repository.set_attributes(source, {**copied, "status": Status.SIGNED.value})
     writers = " ".join(registry.signing.settings.get("auto_create_resources_principals"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kinto_signer.plugin.resources import Place, Resource
+from kinto_signer.server.groups import groups_of
 from kinto_signer.server.signing import Signing
 
 PLUGIN_USER = "plugin:remote-settings"
@@ -13,15 +14,17 @@ PLUGIN_USER = "plugin:remote-settings"
 
 def capability(signing: Signing, version: str) -> dict[str, Any]:
     """The fields of the capability. ``preview`` is always there: kinto-admin breaks without one."""
-    settings = signing.settings
+    settings, anywhere = signing.settings, Place("")
+    groups = groups_of(settings, Resource(anywhere, anywhere))
     return {
         "version": version,
         "plugin_userid": PLUGIN_USER,
         "plugin_user_id": PLUGIN_USER,
-        "group_check_enabled": False,
-        "to_review_enabled": False,
-        "editors_group": settings.get("editors_group"),
-        "reviewers_group": settings.get("reviewers_group"),
+        "group_check_enabled": groups.checked,
+        "to_review_enabled": settings.get("to_review_enabled"),
+        "four_eyes": settings.get("four_eyes").value,
+        "editors_group": groups.editors,
+        "reviewers_group": groups.reviewers,
         "resources": [_resource(resource) for resource in signing.resources.configured],
         "instance": signing.instance,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,20 +14,24 @@ from kinto_signer.core.plan import Held
 from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server.connection import as_object
 
-CLAIM, COPIED_ATTRIBUTES, PUBLISHED = published.CLAIM, published.COPIED_ATTRIBUTES, published.PUBLISHED
+CLAIM, COPIED_ATTRIBUTES, SIGNED_ATTRIBUTES = published.CLAIM, published.COPIED_ATTRIBUTES, published.SIGNED_ATTRIBUTES
 
 PUBLISHED_TO = "published_to"
 """Attribute of S's own signed copy: where it was published to. Never sent there, so that nobody else's copy has it."""
 
 
 class Own:
-    """S's own signed copy of the collection `name`, read from storage once. timestamp: 0 if nothing was ever signed here."""
+    """S's own signed copy of the collection `name`, read from storage once. timestamp: 0 if nothing was ever signed here.
 
-    def __init__(self, repository: StorageRepository, name: str) -> None:
+    copied: which attributes of the source are published.
+    """
+
+    def __init__(self, repository: StorageRepository, name: str, copied: Sequence[str] = COPIED_ATTRIBUTES) -> None:
         self.name = name
         self.attributes: Mapping[str, Any] | None = repository.attributes(name)
         self.timestamp = repository.timestamp(name)
         self._repository = repository
+        self._names = (*copied, *SIGNED_ATTRIBUTES)
 
     @cached_property
     def held(self) -> Held:
@@ -41,7 +45,7 @@ class Own:
     @property
     def published(self) -> dict[str, Any]:
         """The attributes that readers have."""
-        return {key: value for key, value in (self.attributes or {}).items() if key in PUBLISHED}
+        return {key: value for key, value in (self.attributes or {}).items() if key in self._names}
 
     @property
     def state(self) -> Changeset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.resources import Place, Resource
 from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server.authorities import Authorities, other_attributes
-from kinto_signer.server.own import CLAIM, COPIED_ATTRIBUTES, PUBLISHED_TO, Own
+from kinto_signer.server.own import CLAIM, PUBLISHED_TO, Own
 from kinto_signer.server.places import create_place
 from kinto_signer.server.signing import Signing
 from kinto_signer.signers import Signature
@@ -57,17 +57,21 @@ class Publisher:
         transaction must then be undone.
         """
         name = resource.destination.name
-        authorities, own = Authorities(self.registry, resource), Own(self.repository, name)
+        authorities, own = (
+            Authorities(self.registry, resource),
+            Own(self.repository, name, self.signing.copied_attributes(resource)),
+        )
         wanted = list(records) if records is not None else own.held.records if own.attributes is not None else []
         authorities.look(own, wanted)
-        create_place(self.registry, resource.destination)
+        create_place(self.registry, resource.destination, resource)
         destination = own.held if own.attributes is not None else self.repository.held(name)
         self._clock.lap("look")
         if records is None and destination.records:
             check(name, self.repository.changeset(name), self.signing.trust(resource))
         copied = self.repository.attributes(resource.source.name) or {}
-        renew = authorities.have_other(copied) or (own.timestamp > 0 and other_attributes(own.attributes or {}, copied))
-        planned = plan(wanted, destination, authorities.held, now_ms(), renew=renew)
+        newest = self.repository.etag(resource.source.name) if records is not None and copied else 0
+        renew = self._has_to_be_renewed(resource, own, authorities, copied, newest)
+        planned = plan(wanted, destination, authorities.held, max(now_ms(), newest), renew=renew)
         self._refuse_values(resource, planned)
         authorities.plan(planned.authorities)
         self.repository.write(name, planned.destination)
@@ -76,10 +80,22 @@ class Publisher:
         attributes = self._publish_attributes(resource, planned.timestamp, *signed, resource.source)
         self._clock.lap("sign")
         if authorities.settings:
-            transaction.get().addBeforeCommitHook(self._push, (authorities, attributes))
+            _after_other_hooks(self._push, authorities, attributes)
         published = _summary(planned, destination, signed[0])
         transaction.get().addAfterCommitHook(self._done, (authorities, published))
         return published
+
+    def _has_to_be_renewed(
+        self, resource: Resource, own: Own, authorities: Authorities, source: Mapping[str, Any], newest: int
+    ) -> bool:
+        """Whether a new timestamp has to be signed even if no record differs.
+
+        Where other attributes are published. And where the source is newer: kinto-admin counts as pending what is newer in the
+        source than in its copies, also an edit that was taken back.
+        """
+        names = self.signing.copied_attributes(resource)
+        other = own.timestamp > 0 and other_attributes(own.attributes or {}, source, names)
+        return other or authorities.have_other(source) or 0 < own.timestamp < newest
 
     def refresh(self, resource: Resource) -> Published:
         """Sign the digest of the last publication again (decision 8); no record is read, altered ones are not blessed."""
@@ -90,7 +106,7 @@ class Publisher:
         # The source's attributes may hold edits that nobody approved.
         refreshed = self._publish_attributes(resource, timestamp, content, signatures, resource.destination)
         authorities = Authorities(self.registry, resource)
-        transaction.get().addBeforeCommitHook(authorities.refresh, (refreshed,))
+        _after_other_hooks(authorities.refresh, refreshed)
         published = Published(timestamp, content.hash)
         transaction.get().addAfterCommitHook(self._done, (authorities, published))
         return published
@@ -145,7 +161,8 @@ class Publisher:
     ) -> dict[str, Any]:
         """Set the destination's attributes; returns those that go to the authority."""
         origin = self.repository.attributes(copied_from.name) or {}
-        published: dict[str, Any] = {key: origin[key] for key in COPIED_ATTRIBUTES if key in origin}
+        names = self.signing.copied_attributes(resource)
+        published: dict[str, Any] = {key: origin[key] for key in names if key in origin}
         published |= {
             "signature": signatures[0].as_json(),
             "signatures": [made.as_json() for made in signatures],
@@ -158,7 +175,7 @@ class Publisher:
             },
         }
         name = resource.destination.name
-        kept = {key: value for key, value in (self.repository.attributes(name) or {}).items() if key not in COPIED_ATTRIBUTES}
+        kept = {key: value for key, value in (self.repository.attributes(name) or {}).items() if key not in names}
         urls = [authority.url for authority in self.signing.authorities(resource)]
         here = {PUBLISHED_TO: " ".join(urls)} if urls else {}
         self.repository.set_attributes(name, {**kept, **published, **here})
@@ -187,6 +204,15 @@ class Publisher:
             self.user,
             self._clock,
         )
+
+
+def _after_other_hooks(hook: Callable[..., None], *args: Any) -> None:
+    """Register a before-commit hook that runs after those that others have registered, and whatever they refuse."""
+
+    def register() -> None:
+        transaction.get().addBeforeCommitHook(hook, args)
+
+    transaction.get().addBeforeCommitHook(register)
 
 
 class Clock:

@@ -50,7 +50,7 @@ def push(registry: Any, resource: Resource, label: str | None = None) -> list[Pu
     Raises ConfigurationError for a label that is not configured, ConflictError if nothing was signed here, and a
     VerificationError if S's own copy does not verify.
     """
-    own = Own(StorageRepository(registry.storage), resource.destination.name)
+    own = Own(StorageRepository(registry.storage), resource.destination.name, registry.signing.copied_attributes(resource))
     chosen = choose(registry.signing.authorities(resource), label)
     if own.timestamp == 0:
         raise ConflictError(f"{own.name}: nothing was signed here yet. Nothing was pushed; set the status to `to-sign` instead.")
@@ -71,7 +71,9 @@ def choose(authorities: Sequence[AuthoritySettings], label: str | None) -> Seque
 
 def _one(registry: Any, resource: Resource, settings: AuthoritySettings, own: Own) -> Pushed:
     try:
-        target = open_authority(settings, own.name, registry.signing.trust(resource), registry.signing.instance)
+        signing = registry.signing
+        copied = signing.copied_attributes(resource)
+        target = open_authority(settings, own.name, signing.trust(resource), signing.instance, copied)
         what = _by_changeset(target, own) if isinstance(target, ChangesetAuthority) else _by_batch(target, own)
     except KintoSignerError as error:
         remember_failure(registry.signer_journal, own.name, settings, error)

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kinto_signer.core.trust import Trust
+from kinto_signer.core.workflow import FourEyes
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.plugin.resources import Place, Resource, Resources, parse_resources
 from kinto_signer.plugin.settings import Settings
 from kinto_signer.plugin.tables import SIGNER, lines_without_plugin
+from kinto_signer.server.groups import Groups, groups_of
 from kinto_signer.signers import BACKENDS, Given, Signer
 
 SINGLE = "authority"
@@ -36,6 +38,21 @@ class AuthoritySettings:
 
 def _prefix(label: str) -> str:
     return SINGLE if label == SINGLE else f"authority.{label}"
+
+
+@dataclass(frozen=True)
+class WorkflowSettings:
+    """What is set about the sign-off of one source.
+
+    reviews: nothing is published without one. copied: attributes that are published. mass_deletion_percent: 0 for no limit.
+    """
+
+    reviews: bool
+    four_eyes: FourEyes
+    groups: Groups
+    self_approval_principals: frozenset[str]
+    mass_deletion_percent: int
+    copied: tuple[str, ...]
 
 
 class Signing:
@@ -109,6 +126,8 @@ class Signing:
 
         Raises ConfigurationError for both forms at once, a label without an address, and an address that stands there twice.
         """
+        if resource.local:
+            return ()
         bucket, collection = resource.source.bucket, resource.source.collection
         labels = self.settings.get("authorities", bucket, collection)
         single = self.settings.given("authority.url", bucket, collection)
@@ -139,9 +158,43 @@ class Signing:
 
     @property
     def served(self) -> tuple[Place, ...]:
-        """Where readers find what was signed or previewed and is published on no other server."""
-        here = [resource for resource in self.resources.configured if not self.authorities(resource)]
-        return tuple(place for resource in here for place in resource.places[1:])
+        """Where readers find what was signed and is published on no other server; previews are always here."""
+        found = [resource.preview for resource in self.resources.configured if resource.preview]
+        found += [resource.destination for resource in self.resources.configured if not self.authorities(resource)]
+        return tuple(found)
+
+    def workflow(self, resource: Resource) -> WorkflowSettings:
+        """The rules for one source; of a whole bucket, those for collections without lines of their own."""
+
+        def get(name: str) -> Any:
+            return self.settings.get(name, resource.source.bucket, resource.source.collection)
+
+        return WorkflowSettings(
+            get("to_review_enabled"),
+            get("four_eyes"),
+            groups_of(self.settings, resource),
+            frozenset(get("self_approval_principals")),
+            get("mass_deletion_percent"),
+            self.copied_attributes(resource),
+        )
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """A line about each configured resource: who may publish."""
+        found = []
+        for resource in self.resources.configured:
+            rules = self.workflow(resource)
+            reviews = "published without review"
+            if rules.reviews:
+                reviews = f"reviews on, who cannot approve: four_eyes = {rules.four_eyes.value}"
+            who = f"groups {rules.groups.editors} and {rules.groups.reviewers}" if rules.groups.checked else "no groups checked"
+            found.append(f"{resource.source.uri}: {reviews}; {who}")
+        return tuple(found)
+
+    def copied_attributes(self, resource: Resource) -> tuple[str, ...]:
+        """Which attributes of the source are published beside its records."""
+        found: tuple[str, ...] = self.settings.get("copied_attributes", resource.source.bucket, resource.source.collection)
+        return found
 
     def allow_floats(self, resource: Resource) -> bool:
         return bool(self.settings.get("allow_floats", resource.source.bucket, resource.source.collection))

@@ -38,7 +38,7 @@ def status(registry: Any, resource: Resource) -> dict[str, Any]:
     """
     signing: Signing = registry.signing
     repository = StorageRepository(registry.storage)
-    own = Own(repository, resource.destination.name)
+    own = Own(repository, resource.destination.name, signing.copied_attributes(resource))
     source = repository.attributes(resource.source.name) or {}
     authorities = [
         _authority(settings, own, registry.signer_journal.entry(own.name, settings.label))
