@@ -1,6 +1,7 @@
 """Reviews as people do them: requested by an editor, approved by a reviewer who is somebody else; on memory and PostgreSQL."""
 
 import pytest
+import transaction
 
 from kinto_signer.core.changeset import Changeset
 from kinto_signer.core.trust import Trust, check, load_public_key
@@ -184,3 +185,36 @@ def test_a_bot_that_may_approve_alone(key_pair):
     site.set_status("bob", "to-sign")
     assert site.attributes()["signer_approval"]["alone"] is True
     assert site.app.get(f"{SOURCE}/log").json["data"][0]["alone"] is True
+
+
+def test_one_batch_is_of_one_person(site):
+    """Kinto's events name whoever came first; each alone may do what they ask for."""
+    site.put("alice", "fr", name="France")
+    parts = [
+        {"method": "PATCH", "path": SOURCE, "body": {"data": {"status": status}}, "headers": authorization(user)}
+        for user, status in (("alice", "to-review"), ("carol", "to-sign"))
+    ]
+    before = site.attributes()
+    refused = site.app.post_json("/batch", {"requests": parts}, headers=authorization("alice"), status=400)
+    assert "several people" in refused.json["message"]
+    assert site.attributes() == before
+    for part in parts:
+        site.app.post_json("/batch", {"requests": [part]}, headers=authorization("dave"))
+    assert site.records(DESTINATION) == {"fr": {"name": "France"}}
+
+
+def test_what_differs_though_signed_was_approved_by_nobody(site):
+    """As after SQL in S's database, or writes while the plugin was not there."""
+    site.put("alice", "fr", name="France")
+    site.set_status("alice", "to-review")
+    site.set_status("carol", "to-sign")
+    storage = site.app.app.registry.storage
+    site.set_status("carol", "to-sign")
+    storage.update("record", SOURCE, "fr", {"name": "evil"})
+    if hasattr(storage, "client"):
+        transaction.commit()
+    refused = site.set_status("carol", "to-sign", status=400)
+    assert "differs from what was published in 1 records" in refused.json["message"]
+    site.set_status("carol", "work-in-progress")
+    site.set_status("alice", "to-review")
+    site.set_status("carol", "to-sign")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -16,12 +16,12 @@ from kinto_signer.plugin.resources import Resource
 from kinto_signer.plugin.storage import StorageRepository
 
 
-def pending(registry: Any, resource: Resource) -> Difference:
-    """In what the source differs from its signed destination."""
+def pending(registry: Any, resource: Resource, records: Sequence[Record] | None = None) -> Difference:
+    """In what the source differs from its signed destination. records: those of the source, if they were read already."""
     repository = StorageRepository(registry.storage)
     source, destination = resource.source.name, resource.destination.name
     return difference(
-        repository.records(source),
+        repository.records(source) if records is None else records,
         repository.records(destination),
         repository.attributes(source) or {},
         repository.attributes(destination) or {},

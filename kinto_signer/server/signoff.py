@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from kinto_signer.core import workflow
+from kinto_signer.core.canonical import Record
 from kinto_signer.core.difference import reviewed_digest
 from kinto_signer.core.workflow import (
     APPROVAL,
@@ -41,14 +43,14 @@ class SignOff:
         self.repository = StorageRepository(self.registry.storage)
         self.user = user_of(event)
         self.publisher = Publisher(self.registry, self.user)
-        self.attributes = self.repository.attributes(resource.source.name) or {}
+        self._stored = self.repository.attributes(resource.source.name) or {}
+        self.attributes = dict(self._stored)
         self._settings = self.registry.signing.workflow(resource)
         self._asked_before = False
         self._published = False
 
     def run(self, changes: Sequence[Change]) -> None:
         """Decide and carry out what the changes ask for, and store what becomes of the source's attributes."""
-        stored = dict(self.attributes)
         created = "old" not in changes[0]
         # Whatever was edited in the request is in the storage by now, also what was written after the status.
         self.edited |= any("old" in change and _content(change["old"]) != _content(change["new"]) for change in changes)
@@ -64,7 +66,7 @@ class SignOff:
         kept = {key: value for key, value in self.attributes.items() if key not in SAID_WITH_APPROVAL}
         if kept["status"] is None:
             del kept["status"]
-        if kept != stored:
+        if kept != self._stored:
             self.repository.set_attributes(self.resource.source.name, kept)
 
     # --- what was asked for --------------------------------------------------------------------------------------------
@@ -141,9 +143,10 @@ class SignOff:
     def _publish(self, old: Status, new: Change) -> None:
         action = self._action(Effect.PUBLISH, new.get("last_reviewer_comment"), old=old)
         self._refuse_unseen(action, new)
-        records = self.repository.records(self.resource.source.name)
+        if old is Status.SIGNED and self._settings.reviews:
+            self._refuse_unreviewed()
         self._announce(action)
-        published = self.publisher.publish(self.resource, records)
+        published = self.publisher.publish(self.resource, self._records)
         self._published = True
         self._fill_preview()
         if old is Status.TO_REVIEW:
@@ -165,6 +168,7 @@ class SignOff:
         action = self._action(Effect.ROLLBACK, new.get("last_editor_comment"))
         self._announce(action)
         restoring.restore(self.registry, self.resource)
+        del self._records
         published = self.repository.attributes(self.resource.source.name) or {}
         copied = self._settings.copied
         self.attributes = {key: value for key, value in self.attributes.items() if key not in copied}
@@ -189,12 +193,17 @@ class SignOff:
     def _fill_preview(self) -> None:
         preview = self.resource.as_preview
         if preview:
-            self.publisher.publish(preview, self.repository.records(self.resource.source.name))
+            self.publisher.publish(preview, self._records)
 
     # --- what is known of it -------------------------------------------------------------------------------------------------
 
+    @cached_property
+    def _records(self) -> list[Record]:
+        """Of the source; nobody else writes there before the transaction ends."""
+        return self.repository.records(self.resource.source.name)
+
     def _action(self, effect: Effect, comment: object, *, old: Status | None = None) -> Action:
-        found = restoring.pending(self.registry, self.resource)
+        found = restoring.pending(self.registry, self.resource, self._records)
         alone = effect is Effect.PUBLISH and self._settings.reviews and old is not None and self._took_part(old)
         return Action(
             effect,
@@ -206,14 +215,10 @@ class SignOff:
             len(found.updated),
             len(found.deleted),
             found.size_bytes,
-            self._digest(),
+            reviewed_digest(self._records, self._stored, self._settings.copied),
             self.attributes.get("last_review_request_by") if effect is not Effect.REQUEST_REVIEW else self.user,
             alone,
         )
-
-    def _digest(self) -> str:
-        name = self.resource.source.name
-        return reviewed_digest(self.repository.records(name), self.repository.attributes(name) or {}, self._settings.copied)
 
     def _refuse_unseen(self, action: Action, new: Change) -> None:
         seen = new.get(REVIEWED_DIGEST)
@@ -221,6 +226,16 @@ class SignOff:
             raise SourceChangedError(
                 f"{self.resource.source.name} is not what was reviewed: it is {action.digest} now, and {str(seen)[:80]!r} was. "
                 "Nothing was signed; look at the changes again, then approve."
+            )
+
+    def _refuse_unreviewed(self) -> None:
+        """What is `signed` and still differs from what is published was not edited through Kinto, nor approved by anybody."""
+        found = restoring.pending(self.registry, self.resource, self._records)
+        if not found.empty:
+            raise WorkflowError(
+                f"Collection not under review: {self.resource.source.name} is 'signed' and differs from what was published in "
+                f"{found.count} records and {len(found.attributes)} attributes, which nobody approved. Nothing was signed; set "
+                "the status to 'work-in-progress', then request a review."
             )
 
     def _announce(self, action: Action) -> None:

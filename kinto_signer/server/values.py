@@ -21,6 +21,7 @@ from pyramid.httpexceptions import HTTPBadRequest
 from kinto_signer.core.canonical import find_malformed, find_problem
 from kinto_signer.core.changeset import TIMESTAMP_MARKER
 from kinto_signer.core.repository import DAY_MS
+from kinto_signer.errors import WorkflowError
 from kinto_signer.plugin.answers import log_refusal
 from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.rollback import SAFE_METHODS
@@ -34,6 +35,7 @@ _BATCH = re.compile(r"/v\d+/batch/?$")
 _TOO_DEEP = "The body is nested too deep. Nothing was stored."
 JSON_PATCH = "application/json-patch+json"
 KINTO_MAX_DEPTH = 300
+_CREDENTIALS = "kinto_signer.server.values.credentials"
 
 
 def includeme(config: Any) -> None:
@@ -68,8 +70,27 @@ def _look_at(request: Any) -> None:
     if signing.resources.involves(bucket, collection):
         resource = signing.resources.of_source(bucket, collection)
         if resource is not None:
+            _refuse_several_people(request)
             lock(request, f"{bucket}/{collection}")
         _refuse_values(request, target, allow_floats=resource is not None and signing.allow_floats(resource))
+
+
+def _refuse_several_people(request: Any) -> None:
+    """Refuse a batch as a whole whose parts change sources in the name of several people.
+
+    Kinto sends one event for all of a batch, with the name of whoever came first: nobody could tell who edited and who approved.
+    """
+    current, credentials = transaction.get(), request.headers.get("Authorization")
+    try:
+        first = current.data(_CREDENTIALS)
+    except KeyError:
+        current.set_data(_CREDENTIALS, credentials)
+        return
+    if first != credentials:
+        raise WorkflowError(
+            "This batch changes what is signed in the name of several people. Nothing was stored; each of them has to send their "
+            "own."
+        )
 
 
 def lock(request: Any, name: str) -> None:
