@@ -205,7 +205,7 @@ def _problems(value: Any, scalar: Callable[[Any], str | None], path: str) -> Ite
                     why = scalar(key) if isinstance(key, str) else "a key that is no string"
                     if why:
                         yield Problem(where, f"key {key!r}: {why}")
-                stack.extend((_step(where, key), child, depth + 1) for key, child in reversed(item.items()))
+                stack.extend((path_step(where, key), child, depth + 1) for key, child in reversed(item.items()))
             else:
                 stack.extend((f"{where}[{i}]", item[i], depth + 1) for i in range(len(item) - 1, -1, -1))
             continue
@@ -214,7 +214,8 @@ def _problems(value: Any, scalar: Callable[[Any], str | None], path: str) -> Ite
             yield Problem(where, why)
 
 
-def _step(path: str, key: Any) -> str:
+def path_step(path: str, key: Any) -> str:
+    """The JSON path of what stands under `key` in the object at `path`: ``$.name``, or ``$['odd name']``."""
     return f"{path}.{key}" if isinstance(key, str) and key.isidentifier() else f"{path}[{key!r}]"
 
 
