@@ -246,6 +246,12 @@ class OutdatedBaseError(ConflictError):
         self.hash = hash_
 
 
+class ChangedMeanwhileError(ConflictError):
+    """What was asked for builds on a state of the collection that is not there any more: look at it again first."""
+
+    reason = "changed-meanwhile"
+
+
 class GuardRefusedError(KintoSignerError):
     """The server's rules do not allow this. `reason` says which one."""
 

@@ -38,6 +38,7 @@ def includeme(config: Any) -> None:
         changes.include_for(config, signing.served)
     config.scan("kinto_signer.server.views")
     config.scan("kinto_signer.server.log")
+    config.scan("kinto_signer.server.views_diff")
     config.registry.heartbeats |= heartbeat.heartbeats(config.registry)
     config.add_api_capability(
         "signer",

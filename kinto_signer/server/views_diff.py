@@ -1,0 +1,109 @@
+"""``GET /buckets/{bucket_id}/collections/{collection_id}/diff``: what would be published, for those who may read the source."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from kinto.core import Service
+from kinto.core.authorization import DYNAMIC
+from kinto.core.errors import raise_invalid
+
+from kinto_signer.core.difference_pages import as_json, counts, page
+from kinto_signer.errors import ChangedMeanwhileError, NotFoundError
+from kinto_signer.plugin.resources import Place, Resource
+from kinto_signer.server.pending import Pending, pending
+from kinto_signer.server.permission import ReadingRecords
+
+PAGE = 1000
+"""Records in a page where `_limit` does not say otherwise."""
+LARGEST_PAGE = 10_000
+
+_TOKEN = re.compile(r"(?P<state>[0-9a-f]{32})\.(?P<after>[a-zA-Z0-9][a-zA-Z0-9_-]*)")
+_LIMIT = re.compile(r"0*[1-9][0-9]{0,8}")
+
+diff_service = Service(
+    name="signer-diff",
+    path="/buckets/{bucket_id}/collections/{collection_id}/diff",
+    description="What would be published",
+    factory=ReadingRecords,
+    cors_headers=("Next-Page",),
+)
+
+
+@dataclass(frozen=True)
+class Query:
+    """after: the last id of the page before; state: the one that page was made of; both "" for the first page."""
+
+    against: Place
+    limit: int
+    after: str
+    state: str
+
+
+@diff_service.get(permission=DYNAMIC, tags=["Signer"], operation_id="get_signer_diff")
+def get_diff(request: Any) -> dict[str, Any]:
+    """``?against=destination|preview&_limit=&_token=``. Counts, digest, attributes are of the whole, the lists of one page."""
+    resource = source_of(request)
+    asked = _parse(request, resource)
+    found = pending(request.registry, resource, asked.against)
+    if asked.state and asked.state != found.state:
+        raise ChangedMeanwhileError(
+            f"{resource.source.name} or {asked.against.name} is something else now than on the page before. "
+            "Begin again with the first page."
+        )
+    part, last = page(found.difference, asked.after, asked.limit)
+    token = f"{found.state}.{last}" if last is not None else None
+    if token is not None:
+        query = {**request.GET, "_limit": asked.limit, "_token": token}
+        request.response.headers["Next-Page"] = request.route_url(diff_service.name, _query=query, **request.matchdict)
+    return {"data": {**_described(resource, asked.against, found), **as_json(part), "next_token": token}}
+
+
+def source_of(request: Any) -> Resource:
+    """The resource of the source collection in the address. Raises NotFoundError where it is none."""
+    bucket, collection = request.matchdict["bucket_id"], request.matchdict["collection_id"]
+    found: Resource | None = request.registry.signing.resources.of_source(bucket, collection)
+    if found is None:
+        raise NotFoundError(f"{bucket}/{collection} is not signed here: no line of kinto.signer.resources has it as a source.")
+    return found
+
+
+def _described(resource: Resource, against: Place, found: Pending) -> dict[str, Any]:
+    return {
+        "source": resource.source.name,
+        "against": against.name,
+        "last_modified": found.attributes["last_modified"],
+        "status": found.attributes.get("status"),
+        "digest": found.digest,
+        "records": found.difference.count,
+        "size_bytes": found.difference.size_bytes,
+        "counts": counts(found.difference),
+    }
+
+
+def _parse(request: Any, resource: Resource) -> Query:
+    """Raises Kinto's 400 that names the parameter."""
+    limit, token = request.GET.get("_limit"), request.GET.get("_token")
+    if limit is not None and not _LIMIT.fullmatch(limit):
+        raise_invalid(request, "querystring", "_limit", "The value should be a positive integer.")
+    match = _TOKEN.fullmatch(token) if token is not None else None
+    if token is not None and match is None:
+        raise_invalid(request, "querystring", "_token", "This is no token of a page. Begin again with the first page.")
+    return Query(
+        _against(request, resource),
+        min(int(limit), LARGEST_PAGE) if limit is not None else PAGE,
+        match["after"] if match else "",
+        match["state"] if match else "",
+    )
+
+
+def _against(request: Any, resource: Resource) -> Place:
+    name = request.GET.get("against", "destination")
+    if name == "preview" and resource.preview is not None:
+        return resource.preview
+    if name != "destination":
+        why = "No preview is configured here." if name == "preview" else "The value should be `destination` or `preview`."
+        raise_invalid(request, "querystring", "against", why)
+    return resource.destination
