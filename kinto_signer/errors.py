@@ -91,7 +91,7 @@ class WorkflowError(KintoSignerError):
 
 
 class SourceChangedError(KintoSignerError):
-    """What is to be approved is not what was reviewed."""
+    """What is to be approved, or read on, is not what was reviewed, or read before."""
 
     exit_code = 6
     reason = "changed"
@@ -244,12 +244,6 @@ class OutdatedBaseError(ConflictError):
         super().__init__(message)
         self.timestamp = timestamp
         self.hash = hash_
-
-
-class ChangedMeanwhileError(ConflictError):
-    """What was asked for builds on a state of the collection that is not there any more: look at it again first."""
-
-    reason = "changed-meanwhile"
 
 
 class GuardRefusedError(KintoSignerError):

@@ -8,13 +8,13 @@ from kinto_signer.core.difference_pages import from_json
 from kinto_signer.errors import ConflictError
 from kinto_signer.plugin.resources import Resource
 from kinto_signer.plugin.storage import StorageRepository
-from kinto_signer.server import pending as reading
+from kinto_signer.server import shown as reading
 from kinto_signer.server.own import COPIED_ATTRIBUTES
 from tests.support.servers import authorization
 from tests.support.site import BUCKET, DESTINATION, JSON_PATCH, SOURCE, set_status, signer_app
+from tests.support.workflow import EDITOR, EDITOR_AND_REVIEWER, READER, REVIEWER, WITH_PREVIEW, review_site
 
 DIFF = f"{SOURCE}/diff"
-WITH_PREVIEW = "/buckets/main-workspace -> /buckets/main-preview -> /buckets/main"
 BOB = authorization("bob")
 
 
@@ -103,17 +103,53 @@ def test_the_digest_is_that_of_what_is_stored(key_pair, storage_url):
 
 
 def test_against_the_preview(key_pair):
-    app = signer_app(key_pair, kinto__signer__resources=WITH_PREVIEW)
-    publish(app, a=1)
-    StorageRepository(app.app.registry.storage).ensure_bucket("main-preview")
-    preview = StorageRepository(app.app.registry.storage)
-    preview.set_attributes("main-preview/regions", {"sort": "x"})
-    preview.write("main-preview/regions", [{"id": "b", "last_modified": 5}])
-    found = diff(app, "?against=preview")
-    assert found["against"] == "main-preview/regions"
-    assert ([record["id"] for record in found["created"]], found["deleted"]) == (["a"], [{"id": "b", "last_modified": 5}])
-    assert found["attributes"] == {"sort": {"before": "x"}}
-    assert diff(app, "?against=destination")["records"] == 0
+    app = signer_app(key_pair, kinto__signer__resources=WITH_PREVIEW, kinto__signer__to_review_enabled="true")
+    put(app, "a", v=1)
+    app.patch_json(SOURCE, {"data": {"sort": "x", "status": "to-review"}})
+    put(app, "b", v=1)
+    app.patch_json(SOURCE, {"data": {"sort": "y"}})
+    against = {name: diff(app, f"?against={name}") for name in ("preview", "destination")}
+    assert [against[name]["against"] for name in against] == ["main-preview/regions", "main/regions"]
+    assert [record["id"] for record in against["preview"]["created"]] == ["b"]
+    assert against["preview"]["attributes"] == {"sort": {"before": "x", "after": "y"}}
+    assert [record["id"] for record in against["destination"]["created"]] == ["a", "b"]
+    assert against["destination"]["attributes"] == {"sort": {"after": "y"}}
+    assert against["preview"]["digest"] == against["destination"]["digest"]
+
+
+def test_the_rule_in_force_and_who_took_part(key_pair):
+    site = review_site(key_pair, kinto__signer__four_eyes="contributors", kinto__signer__copied_attributes="sort note")
+    site.put(EDITOR, "a", v=1)
+    site.app.patch_json(SOURCE, {"data": {"note": 1, "schema": {}}}, headers=site.headers(EDITOR_AND_REVIEWER))
+    found = site.app.get(DIFF, headers=site.headers(READER)).json["data"]
+    took_part = sorted(site.principals[user] for user in (EDITOR, EDITOR_AND_REVIEWER))
+    assert (found["reviews"], found["four_eyes"], found["contributors"]) == (True, "contributors", took_part)
+    assert (found["requested_by"], found["attributes"]) == (None, {"note": {"after": 1}})
+    site.set_status(EDITOR, "to-review")
+    found = site.app.get(DIFF, headers=site.headers(READER)).json["data"]
+    assert (found["status"], found["requested_by"]) == ("to-review", site.principals[EDITOR])
+    site.app.get(DIFF, headers=site.headers("stranger"), status=403)
+
+
+def test_the_digest_is_what_an_approval_may_name(key_pair):
+    site = review_site(key_pair)
+    site.put(EDITOR, "a", v=1)
+    site.set_status(EDITOR, "to-review")
+    seen = site.app.get(DIFF).json["data"]
+    site.set_status(REVIEWER, "to-sign", reviewed_digest=f"{seen['digest']}x", status=412)
+    site.set_status(REVIEWER, "to-sign", reviewed_digest=seen["digest"])
+    approval = site.attributes()["signer_approval"]
+    assert (approval["digest"], approval["created"]) == (seen["digest"], 1)
+
+
+def test_the_timestamp_is_what_an_approval_may_name(key_pair):
+    site = review_site(key_pair)
+    site.put(EDITOR, "a", v=1)
+    site.set_status(EDITOR, "to-review")
+    seen = site.app.get(DIFF).json["data"]["last_modified"]
+    for stamp, status in ((seen - 1, 412), (seen, 200)):
+        headers = {**site.headers(REVIEWER), "If-Match": f'"{stamp}"'}
+        site.app.patch_json(SOURCE, {"data": {"status": "to-sign"}}, headers=headers, status=status)
 
 
 def test_a_copy_that_is_not_there_is_empty(app):
@@ -237,7 +273,7 @@ def test_a_page_of_another_state_is_refused(app, change):
     assert diff(app, f"?_limit=1&_token={token}")["created"][0]["id"] == "b"
     change(app)
     answer = app.get(f"{DIFF}?_limit=1&_token={token}", status=412).json
-    assert (answer["errno"], answer["details"]["reason"]) == (114, "changed-meanwhile")
+    assert (answer["errno"], answer["details"]["reason"]) == (114, "changed")
     assert "first page" in answer["message"]
 
 
@@ -284,14 +320,14 @@ def test_source_and_copy_are_of_one_moment(app, monkeypatch):
     assert isinstance(resource, Resource)
     meddling = Meddling(lambda: set_status(app, "to-sign"), 1)
     monkeypatch.setattr(reading, "snapshot", meddling)
-    found = reading.pending(registry, resource, resource.destination)
+    found = reading.shown(registry, resource, resource.destination)
     assert meddling.times == 0
     assert found.difference.empty  # without a second look: the record of the source is new to the copy read before
 
     values = iter(range(100))
     monkeypatch.setattr(reading, "snapshot", Meddling(lambda: put(app, "a", v=next(values)), 100))
     with pytest.raises(ConflictError, match="all the time"):
-        reading.pending(registry, resource, resource.destination)
+        reading.shown(registry, resource, resource.destination)
 
 
 def test_it_is_described_with_the_other_addresses(app):

@@ -17,7 +17,6 @@ from pyramid.httpexceptions import (
 )
 
 from kinto_signer.errors import (
-    ChangedMeanwhileError,
     ChangesetTooLargeError,
     ConflictError,
     GuardRefusedError,
@@ -68,7 +67,6 @@ _KINDS: tuple[tuple[type[KintoSignerError], Any, Any], ...] = (
     (GuardRefusedError, HTTPForbidden, ERRORS.FORBIDDEN),
     (SourceChangedError, HTTPPreconditionFailed, ERRORS.MODIFIED_MEANWHILE),
     (OutdatedBaseError, HTTPPreconditionFailed, ERRORS.MODIFIED_MEANWHILE),
-    (ChangedMeanwhileError, HTTPPreconditionFailed, ERRORS.MODIFIED_MEANWHILE),
     (ConflictError, HTTPConflict, ERRORS.CONSTRAINT_VIOLATED),
     (NotFoundError, HTTPNotFound, ERRORS.MISSING_RESOURCE),
     (KintoSignerError, HTTPServiceUnavailable, ERRORS.BACKEND),

@@ -10,11 +10,12 @@ from kinto.core import Service
 from kinto.core.authorization import DYNAMIC
 from kinto.core.errors import raise_invalid
 
+from kinto_signer.core import workflow
 from kinto_signer.core.difference_pages import as_json, counts, page
-from kinto_signer.errors import ChangedMeanwhileError, NotFoundError
+from kinto_signer.errors import NotFoundError, SourceChangedError
 from kinto_signer.plugin.resources import Place, Resource
-from kinto_signer.server.pending import Pending, pending
 from kinto_signer.server.permission import ReadingRecords
+from kinto_signer.server.shown import Shown, shown
 
 PAGE = 1000
 """Records in a page where `_limit` does not say otherwise."""
@@ -47,9 +48,9 @@ def get_diff(request: Any) -> dict[str, Any]:
     """``?against=destination|preview&_limit=&_token=``. Counts, digest, attributes are of the whole, the lists of one page."""
     resource = source_of(request)
     asked = _parse(request, resource)
-    found = pending(request.registry, resource, asked.against)
+    found = shown(request.registry, resource, asked.against)
     if asked.state and asked.state != found.state:
-        raise ChangedMeanwhileError(
+        raise SourceChangedError(
             f"{resource.source.name} or {asked.against.name} is something else now than on the page before. "
             "Begin again with the first page."
         )
@@ -58,7 +59,7 @@ def get_diff(request: Any) -> dict[str, Any]:
     if token is not None:
         query = {**request.GET, "_limit": asked.limit, "_token": token}
         request.response.headers["Next-Page"] = request.route_url(diff_service.name, _query=query, **request.matchdict)
-    return {"data": {**_described(resource, asked.against, found), **as_json(part), "next_token": token}}
+    return {"data": {**_described(request, resource, asked.against, found), **as_json(part), "next_token": token}}
 
 
 def source_of(request: Any) -> Resource:
@@ -70,12 +71,17 @@ def source_of(request: Any) -> Resource:
     return found
 
 
-def _described(resource: Resource, against: Place, found: Pending) -> dict[str, Any]:
+def _described(request: Any, resource: Resource, against: Place, found: Shown) -> dict[str, Any]:
+    rules = request.registry.signing.workflow(resource)
     return {
         "source": resource.source.name,
         "against": against.name,
         "last_modified": found.attributes["last_modified"],
         "status": found.attributes.get("status"),
+        "reviews": rules.reviews,
+        "four_eyes": rules.four_eyes.value,
+        "requested_by": found.attributes.get("last_review_request_by"),
+        "contributors": workflow.contributors(found.attributes),
         "digest": found.digest,
         "records": found.difference.count,
         "size_bytes": found.difference.size_bytes,

@@ -1,4 +1,4 @@
-"""What a source holds that one of its copies does not, both read as they were at one moment."""
+"""What a reviewer is shown: what a source holds that one of its copies does not, both as they were at one moment."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from kinto_signer.plugin.exclusive import exclusive
 from kinto_signer.plugin.resources import Place, Resource
 from kinto_signer.plugin.snapshot import snapshot
 from kinto_signer.plugin.storage import StorageRepository
-from kinto_signer.server.own import COPIED_ATTRIBUTES
 
 ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
-class Pending:
+class Shown:
     """attributes: the source's own object. digest: of what would be published (`reviewed_digest`).
 
     state: the same only while both the source and the copy say the same; hexadecimal digits.
@@ -33,18 +32,18 @@ class Pending:
     state: str
 
 
-def pending(registry: Any, resource: Resource, against: Place) -> Pending:
+def shown(registry: Any, resource: Resource, against: Place) -> Shown:
     """Compare the source with `against`, its destination or preview; a copy that is not there is an empty one.
 
     Raises NotFoundError where there is no such source, ConflictError where it changes all the time.
     """
     with exclusive(registry):
         source, attributes, copy, copied_attributes = _read(registry, resource, against)
-    copied = COPIED_ATTRIBUTES
+    copied = registry.signing.copied_attributes(resource)
     digest = reviewed_digest(source, attributes, copied)
     both = (against.name, digest, reviewed_digest(copy, copied_attributes, copied))
     state = hashlib.sha256(json.dumps(both).encode()).hexdigest()[:32]
-    return Pending(attributes, difference(source, copy, attributes, copied_attributes, copied), digest, state)
+    return Shown(attributes, difference(source, copy, attributes, copied_attributes, copied), digest, state)
 
 
 def _read(
@@ -62,7 +61,7 @@ def _read(
         copy, copied_attributes = _snapshot(registry.storage, against.name)
         source, attributes = _snapshot(registry.storage, name)
         if before is None or not attributes:
-            raise NotFoundError(f"There is no collection {name!r}.")
+            raise NotFoundError(f"There is no collection {name!r} (any more). Nothing was compared.")
         if attributes["last_modified"] == before["last_modified"]:
             return source, attributes, copy, copied_attributes
     raise ConflictError(f"{name} is being edited or published all the time. Nothing was read; try again.")
