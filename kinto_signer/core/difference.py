@@ -7,7 +7,7 @@ signed timestamp where no other does.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -53,6 +53,14 @@ class Difference:
         """The ids of the records that differ."""
         changed = (*self.created, *self.deleted, *(after for _, after in self.updated))
         return {record["id"] for record in changed}
+
+    def only(self, ids: Collection[str]) -> Difference:
+        """The part of it that is about the records `ids`, without the attributes."""
+        return Difference(
+            tuple(record for record in self.created if record["id"] in ids),
+            tuple(pair for pair in self.updated if pair[1]["id"] in ids),
+            tuple(record for record in self.deleted if record["id"] in ids),
+        )
 
     @cached_property
     def size_bytes(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from kinto_signer.core.canonical import Record
@@ -19,12 +20,7 @@ def page(whole: Difference, after: str, limit: int) -> tuple[Difference, str | N
     """
     rest = sorted(name for name in whole.ids if name > after)
     chosen = set(rest[:limit])
-    part = Difference(
-        tuple(record for record in whole.created if record["id"] in chosen),
-        tuple(pair for pair in whole.updated if pair[1]["id"] in chosen),
-        tuple(record for record in whole.deleted if record["id"] in chosen),
-        whole.attributes,
-    )
+    part = replace(whole.only(chosen), attributes=whole.attributes)
     return part, rest[limit - 1] if len(rest) > limit else None
 
 

@@ -27,7 +27,7 @@ TRANSIENT = (Status.TO_SIGN, Status.TO_RESIGN, Status.TO_ROLLBACK)
 
 
 class Effect(Enum):
-    """What a change of status makes happen."""
+    """What a change of status makes happen; a discard is asked for without one."""
 
     NOTHING = "nothing"
     REQUEST_REVIEW = "request review"
@@ -35,6 +35,7 @@ class Effect(Enum):
     PUBLISH = "publish"
     REFRESH = "refresh"
     ROLLBACK = "rollback"
+    DISCARD = "discard"
 
 
 class FourEyes(Enum):

@@ -9,7 +9,7 @@ from kinto.core.events import ACTIONS, ResourceChanged
 from kinto_signer.core.changeset import latest
 from kinto_signer.errors import ConflictError, WorkflowError
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
-from kinto_signer.server import batches
+from kinto_signer.server import batches, discarding
 from kinto_signer.server.publisher import Publisher
 from kinto_signer.server.signoff import SignOff, edited, user_of
 from kinto_signer.server.values import lock
@@ -57,6 +57,8 @@ def on_collections_written(event: Any) -> None:
             continue
         lock(request, resource.source.name)
         changes, records_too = batches.changes_of(event, resource.source)
+        if discarding.announced(event, resource, changes, edited=records_too):
+            continue
         if changes and repository.attributes(resource.source.name) is not None:
             SignOff(event, resource, edited=records_too).run(changes)
 

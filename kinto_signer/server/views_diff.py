@@ -1,4 +1,4 @@
-"""``GET /buckets/{bucket_id}/collections/{collection_id}/diff``: what would be published, for those who may read the source."""
+"""``GET …/diff``: what would be published, for who may read the source; ``POST …/discard``, for who may write it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from kinto_signer.core import workflow
 from kinto_signer.core.difference_pages import as_json, counts, page
 from kinto_signer.errors import NotFoundError, SourceChangedError
 from kinto_signer.plugin.resources import Place, Resource
-from kinto_signer.server.permission import ReadingRecords
+from kinto_signer.plugin.storage import StorageRepository
+from kinto_signer.server.discarding import discard
+from kinto_signer.server.permission import ReadingRecords, Writing
 from kinto_signer.server.shown import Shown, shown
+from kinto_signer.server.values import lock
 
 PAGE = 1000
 """Records in a page where `_limit` does not say otherwise."""
@@ -30,6 +33,13 @@ diff_service = Service(
     description="What would be published",
     factory=ReadingRecords,
     cors_headers=("Next-Page",),
+)
+
+discard_service = Service(
+    name="signer-discard",
+    path="/buckets/{bucket_id}/collections/{collection_id}/discard",
+    description="Take pending changes of single records back",
+    factory=Writing,
 )
 
 
@@ -62,12 +72,23 @@ def get_diff(request: Any) -> dict[str, Any]:
     return {"data": {**_described(request, resource, asked.against, found), **as_json(part), "next_token": token}}
 
 
+@discard_service.post(permission=DYNAMIC, tags=["Signer"], operation_id="post_signer_discard")
+def post_discard(request: Any) -> dict[str, Any]:
+    """``{"ids": [record id, …]}``: all of them or none. The answer is the source's object afterwards."""
+    ids = _ids(request)
+    lock(request, "/".join(request.matchdict[name] for name in ("bucket_id", "collection_id")))
+    resource = source_of(request)
+    return {"data": discard(request, resource, ids)}
+
+
 def source_of(request: Any) -> Resource:
     """The resource of the source collection in the address. Raises NotFoundError where it is none."""
     bucket, collection = request.matchdict["bucket_id"], request.matchdict["collection_id"]
     found: Resource | None = request.registry.signing.resources.of_source(bucket, collection)
     if found is None:
         raise NotFoundError(f"{bucket}/{collection} is not signed here: no line of kinto.signer.resources has it as a source.")
+    if StorageRepository(request.registry.storage).attributes(found.source.name) is None:
+        raise NotFoundError(f"There is no collection {found.source.name}. Nothing was done.")
     return found
 
 
@@ -103,6 +124,23 @@ def _parse(request: Any, resource: Resource) -> Query:
         match["after"] if match else "",
         match["state"] if match else "",
     )
+
+
+def _ids(request: Any) -> frozenset[str]:
+    """Raises Kinto's 400 that names the field."""
+    try:
+        body = request.json_body
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise_invalid(request, "body", None, 'The body has to be a JSON object, `{"ids": [record id, …]}`. Nothing was changed.')
+    for name in body.keys() - {"ids"}:
+        raise_invalid(request, "body", name, "No such field; `ids` is the only one. Nothing was changed.")
+    ids = body.get("ids")
+    if not isinstance(ids, list) or not ids or not all(isinstance(item, str) for item in ids) or len(set(ids)) < len(ids):
+        why = "It has to be a list of ids of records, at least one and none twice. Nothing was changed."
+        raise_invalid(request, "body", "ids", why)
+    return frozenset(ids)
 
 
 def _against(request: Any, resource: Resource) -> Place:
