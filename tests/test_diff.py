@@ -41,8 +41,7 @@ def publish(app, **records):
 # --- what it says ---------------------------------------------------------------------------------------------------------
 
 
-def test_records_before_and_after(key_pair, storage_url):
-    app = signer_app(key_pair, database=storage_url)
+def test_records_before_and_after(app):
     publish(app, kept=1, changed=1, gone=1)
     before = {record["id"]: record for record in app.get(f"{DESTINATION}/records").json["data"]}
     put(app, "kept", v=1)  # touched, and the same
@@ -78,8 +77,8 @@ def test_attributes_before_and_after(app):
     assert from_json([found]).attributes["sort"] == ("-n", MISSING)
 
 
-def test_numbers_keep_their_kinds_on_the_way(key_pair, storage_url):
-    app = signer_app(key_pair, database=storage_url, kinto__signer__allow_floats="true")
+def test_numbers_keep_their_kinds_on_the_way(key_pair):
+    app = signer_app(key_pair, kinto__signer__allow_floats="true")
     publish(app, a=1, b=1.5, c=1)
     for record_id, value in (("a", 1.0), ("b", 1.5), ("c", True)):
         put(app, record_id, v=value)

@@ -222,6 +222,21 @@ def test_a_batch_may_discard_in_several_collections(site):
     assert (site.attributes(other)["status"], "new" in site.records(SOURCE)) == ("signed", False)
 
 
+def test_a_batch_is_of_one_person(site):
+    """Kinto tells of both in one event, with one name."""
+    other = f"{BUCKET}/collections/other"
+    site.app.put_json(other, {})
+    before = everything(site.app)
+    parts = [
+        {"method": "POST", "path": DISCARD, "body": {"ids": ["new"]}, "headers": site.headers(EDITOR)},
+        {"method": "PATCH", "path": other, "body": {"data": {"note": 1}}, "headers": site.headers("admin")},
+    ]
+    for order in (parts, parts[::-1]):
+        answer = site.app.post_json("/batch", {"requests": order}, status=400).json
+        assert "several people" in answer["message"]
+        assert everything(site.app) == before
+
+
 def test_a_refused_part_leaves_nothing_behind_on_postgresql(key_pair, database):
     site = published(key_pair, database=database)
     before = everything(site.app)

@@ -70,12 +70,12 @@ def _look_at(request: Any) -> None:
     if signing.resources.involves(bucket, collection):
         resource = signing.resources.of_source(bucket, collection)
         if resource is not None:
-            _refuse_several_people(request)
+            refuse_several_people(request)
             lock(request, f"{bucket}/{collection}")
         _refuse_values(request, target, allow_floats=resource is not None and signing.allow_floats(resource))
 
 
-def _refuse_several_people(request: Any) -> None:
+def refuse_several_people(request: Any) -> None:
     """Refuse a batch as a whole whose parts change sources in the name of several people.
 
     Kinto sends one event for all of a batch, with the name of whoever came first: nobody could tell who edited and who approved.

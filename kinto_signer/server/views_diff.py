@@ -18,7 +18,7 @@ from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server.discarding import discard
 from kinto_signer.server.permission import ReadingRecords, Writing
 from kinto_signer.server.shown import Shown, shown
-from kinto_signer.server.values import lock
+from kinto_signer.server.values import lock, refuse_several_people
 
 PAGE = 1000
 """Records in a page where `_limit` does not say otherwise."""
@@ -76,6 +76,7 @@ def get_diff(request: Any) -> dict[str, Any]:
 def post_discard(request: Any) -> dict[str, Any]:
     """``{"ids": [record id, …]}``: all of them or none. The answer is the source's object afterwards."""
     ids = _ids(request)
+    refuse_several_people(request)
     lock(request, "/".join(request.matchdict[name] for name in ("bucket_id", "collection_id")))
     resource = source_of(request)
     return {"data": discard(request, resource, ids)}
