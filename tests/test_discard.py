@@ -280,3 +280,29 @@ def test_the_schema_of_what_comes_back_is_not_asked_again(site):
     site.app.patch_json(
         SOURCE, [{"op": "remove", "path": "/data/schema"}], headers={**site.headers(EDITOR), "Content-Type": JSON_PATCH}
     )
+
+
+def test_attachments_come_back(key_pair, tmp_path):
+    """The files are kinto-attachment's: it deletes what is replaced at once unless it is told to keep it."""
+    options = {"kinto__includes": "kinto_attachment kinto_signer", "kinto__attachment__base_path": str(tmp_path / "files")}
+    site = review_site(key_pair, kinto__attachment__keep_old_files="true", **options)
+
+    def upload(record_id, content):
+        path, files = f"{SOURCE}/records/{record_id}/attachment", [("attachment", "a.txt", content)]
+        site.app.post(path, {"data": "{}"}, upload_files=files, headers=site.headers(EDITOR))
+
+    for record_id in ("replaced", "removed"):
+        upload(record_id, b"old")
+    site.put(EDITOR, "added", v=1)
+    site.set_status(EDITOR, "to-review")
+    site.set_status(REVIEWER, "to-sign")
+    before = site.records(SOURCE)
+    upload("replaced", b"new")
+    upload("added", b"new")
+    site.app.delete(f"{SOURCE}/records/removed/attachment", headers=site.headers(EDITOR))
+    assert pending(site).ids == {"added", "replaced", "removed"}
+    discard(site, "added", "replaced", "removed")
+    assert site.records(SOURCE) == before == site.records(DESTINATION)
+    for record_id in ("replaced", "removed"):
+        assert (tmp_path / "files" / before[record_id]["attachment"]["location"]).read_bytes() == b"old"
+    assert site.attributes()["status"] == "signed"
