@@ -179,6 +179,19 @@ def test_writing_the_bucket_is_enough_and_reading_it_shows_what_is_not_there(sit
     discard(site, "new", user="admin")
 
 
+def test_who_does_not_log_in_is_everyone(site):
+    site.app.patch_json(SOURCE, {"permissions": {"write": ["system.Everyone"]}})
+    site.app.patch_json(BUCKET, {"permissions": {name: ["system.Everyone"] for name in ("collection:create", "group:create")}})
+    nobody = {"Authorization": ""}
+    site.app.put_json(f"{SOURCE}/records/kept", {"data": {"v": 2}}, headers=nobody)
+    assert site.attributes()["last_edit_by"] == "system.Everyone"
+    site.app.post_json(DISCARD, {"ids": ["new"]}, headers=nobody)
+    assert site.attributes()["last_edit_by"] == "system.Everyone"
+    assert site.attributes()["signer_contributors"] == sorted([site.principals[EDITOR], "system.Everyone"])
+    site.app.put_json(f"{BUCKET}/collections/other", {}, headers=nobody)
+    assert site.app.get(f"{BUCKET}/groups/other-editors").json["data"]["members"] == []
+
+
 # --- beside other things --------------------------------------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from kinto_signer.server import actions, restoring
 from kinto_signer.server.actions import Action
 from kinto_signer.server.batches import Change
 from kinto_signer.server.publisher import Publisher
-from kinto_signer.server.signoff import now
+from kinto_signer.server.signoff import now, user_who_asks
 
 _DONE = "kinto_signer.server.discarding"
 
@@ -35,7 +35,7 @@ def discard(request: Any, resource: Resource, ids: Collection[str]) -> Record:
     preview as the destination; else it is ``work-in-progress``. Raises what `restoring.restore` raises.
     """
     registry, name = request.registry, resource.source.name
-    repository, user = StorageRepository(registry.storage), str(request.prefixed_userid)
+    repository, user = StorageRepository(registry.storage), user_who_asks(request)
     before = repository.attributes(name) or {}
     digest = reviewed_digest(repository.records(name), before, registry.signing.copied_attributes(resource))
     found = restoring.restore(registry, resource, ids)

@@ -25,7 +25,7 @@ from kinto_signer.core.workflow import (
     Status,
 )
 from kinto_signer.errors import SourceChangedError, WorkflowError
-from kinto_signer.plugin.resources import Resource
+from kinto_signer.plugin.resources import EVERYONE, Resource
 from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server import actions, groups, restoring
 from kinto_signer.server.actions import Action
@@ -275,7 +275,12 @@ def edited(event: Any, attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def user_of(event: Any) -> str:
-    return str(event.payload.get("user_id") or event.request.prefixed_userid)
+    return str(event.payload.get("user_id") or user_who_asks(event.request))
+
+
+def user_who_asks(request: Any) -> str:
+    """As Kinto names them; EVERYONE where nobody logged in, and everybody may write."""
+    return str(request.prefixed_userid or EVERYONE)
 
 
 def now() -> str:
