@@ -13,7 +13,7 @@ from kinto.core.authorization import DYNAMIC
 from kinto.core.errors import ERRORS, http_error, raise_invalid
 from pyramid.httpexceptions import HTTPNotFound
 
-from kinto_signer.changes.changeset import ReadingAttributes
+from kinto_signer.server.permission import ReadingRecords
 from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server.actions import recorded
 
@@ -23,7 +23,7 @@ log = Service(
     name="signer-log",
     description="What was done in the workflow of a source",
     path="/buckets/{bucket_id}/collections/{collection_id}/log",
-    factory=ReadingAttributes,
+    factory=ReadingRecords,
     cors_headers=("Next-Page",),
 )
 
