@@ -8,7 +8,8 @@ judges; nothing of ``core/workflow.py`` is imported here. Its columns:
 * from: the status that is stored. ``none`` is a collection older than the plugin, of which nothing was ever signed;
   ``to-sign``, ``to-resign``, ``to-rollback`` are what a peer left; ``(new)`` is no collection yet
 * asked: the status of the request
-* groups: of the source, those that the user is in; ``made with it``: there are none before the collection is made
+* groups: of the source, those that the user is in; ``made with it``: there are none before the collection is made;
+  ``not checked``: the user is in none, and ``group_check_enabled`` is false
 * took_part: what the user did of the pending (from ``signed``: of the published) changes; ``*`` where nobody did anything
 * code, errno, message: of the answer; the message's beginning
 * status, effect, preview_after: what is stored afterwards; ``-``: no preview is configured
@@ -28,7 +29,7 @@ BY_COMBINATION = {case.combination: case for case in CASES}
 
 SWITCH = ["on", "off"]
 RULES = ["requester", "contributors"]
-GROUPS = ["none", "editor", "reviewer", "both"]
+GROUPS = ["none", "editor", "reviewer", "both", "not checked"]
 STATUSES = ["work-in-progress", "to-review", "to-sign", "signed", "to-resign", "to-rollback"]
 REMOVED = ["(removed by PUT)", "(removed by merge patch)"]
 PARTS = ["no", "edited", "requested"]
@@ -54,7 +55,7 @@ COMBINATIONS = [
 def test_every_combination_stands_in_the_file_once():
     wanted = [combination for columns in COMBINATIONS for combination in itertools.product(*columns)]
     assert Counter(case.combination for case in CASES) == Counter(wanted)
-    assert len(wanted) == 3904
+    assert len(wanted) == 4804
 
 
 @pytest.mark.parametrize("preview", SWITCH)
@@ -88,15 +89,19 @@ class Run:
         options = {"reviews": reviews, "preview": preview}
         self.cases = [case for case in CASES if (case.reviews, case.preview) == (reviews, preview)]
         self.trust = Trust((load_public_key(key_pair.public.read_bytes(), where="the test"),))
-        self.states: States = make_states(Site(key_pair.private, rule="contributors", **options))
-        self.sites = {rule: Site(key_pair.private, rule=rule, database=database, **options) for rule in RULES}
+        self.states: States = make_states(Site(key_pair.private, rule="contributors", checked=True, **options))
+        self.sites = {
+            (rule, checked): Site(key_pair.private, rule=rule, checked=checked, database=database, **options)
+            for rule in RULES
+            for checked in (True, False)
+        }
         self.found: list[str] = []
 
     def judge(self, case: Case, *, again: bool = False) -> None:
-        site = self.sites["contributors" if case.rule == "*" else case.rule]
+        site = self.sites["contributors" if case.rule == "*" else case.rule, case.groups != "not checked"]
         before = self.states.of(case)
         site.store.put(before)
-        user = case.groups if case.groups in GROUPS else "none"
+        user = case.user
         self._ask(site, case, user, before, where=case)
         if again:
             self._ask(site, BY_COMBINATION[case.of_permitted], PERMITTED, before, where=case)

@@ -51,6 +51,10 @@ class Case:
         return (self.rule, self.reviews, self.preview, self.old, self.asked, self.groups, self.took_part)
 
     @property
+    def user(self) -> str:
+        return self.groups if self.groups in MEMBERS else "none"
+
+    @property
     def of_permitted(self) -> tuple[str, ...]:
         """The combination of somebody in both groups who took no part."""
         groups = "both" if self.groups in MEMBERS else self.groups
@@ -67,12 +71,16 @@ def read_cases() -> list[Case]:
 
 
 class Site:
-    """S with group checks as kinto-remote-settings has them, and a store to put states into and to take them from."""
+    """S, with group checks as kinto-remote-settings has them where `checked`, and a store to put states into and to take them from."""
 
-    def __init__(self, private_key: Path, *, reviews: str, preview: str, rule: str, database: str | None = None) -> None:
+    def __init__(
+        self, private_key: Path, *, reviews: str, preview: str, rule: str, checked: bool, database: str | None = None
+    ) -> None:
         copies = ["/buckets/main-preview", "/buckets/main"] if preview == "on" else ["/buckets/main"]
         settings = signer_settings(private_key, database=database, resources=" -> ".join([BUCKET, *copies]))
         settings.pop("kinto.signer.group_check_enabled", None)
+        if not checked:
+            settings["kinto.signer.group_check_enabled"] = "false"
         settings |= {"kinto.signer.to_review_enabled": "true" if reviews == "on" else "false", "kinto.signer.four_eyes": rule}
         self.app = webtest_app(settings)
         self.store = PostgresStore(database) if database else MemoryStore(self.app.app.registry)
@@ -114,8 +122,8 @@ class States:
 
     def of(self, case: Case) -> Stored:
         if case.old == "(new)":
-            return self.by_key[case.old, case.groups if case.groups not in MEMBERS else "*", None]
-        user = None if case.took_part in ("no", "*") else case.groups
+            return self.by_key[case.old, "*" if case.groups in MEMBERS else "no groups", None]
+        user = None if case.took_part in ("no", "*") else case.user
         return self.by_key[case.old, case.took_part, user]
 
 
@@ -137,7 +145,7 @@ def make_states(site: Site) -> States:
         found |= {(old, took_part, user): stored for old, stored in _left_behind(found["work-in-progress", took_part, user])}
     found["none", "*", None] = _older_than_the_plugin(found["work-in-progress", "no", None])
     states = {key: _with_groups_of(grouped, stored) for key, stored in found.items()}
-    return States(states | {("(new)", "*", None): grouped, ("(new)", "made with it", None): bare})
+    return States(states | {("(new)", "*", None): grouped, ("(new)", "no groups", None): bare})
 
 
 CYCLES: Mapping[str, tuple[str | None, list[str | None]]] = {
