@@ -15,6 +15,7 @@ judges; nothing of ``core/workflow.py`` is imported here. Its columns:
 * status, effect, preview_after: what is stored afterwards; ``-``: no preview is configured
 """
 
+import dataclasses
 import itertools
 from collections import Counter
 
@@ -55,7 +56,7 @@ COMBINATIONS = [
 def test_every_combination_stands_in_the_file_once():
     wanted = [combination for columns in COMBINATIONS for combination in itertools.product(*columns)]
     assert Counter(case.combination for case in CASES) == Counter(wanted)
-    assert len(wanted) == 4804
+    assert len(wanted) == 4872
 
 
 @pytest.mark.parametrize("preview", SWITCH)
@@ -80,6 +81,52 @@ def test_on_postgresql(key_pair, database, reviews, preview):
             seen.add(kind)
             run.judge(case)
     assert run.found == []
+
+
+WRONG = {"code": 418, "errno": 999, "message": "I'm a teapot", "status": "to-sign", "effect": "wrong", "preview_after": "wrong"}
+EFFECTS = ["nothing", "requested", "declined", "published", "refreshed", "rolled back"]
+
+
+@pytest.mark.parametrize("column", WRONG)
+def test_a_wrong_row_is_noticed(key_pair, column):
+    """Of each effect and each refusal one row, with one column altered to what is the case nowhere or elsewhere."""
+    run = Run(key_pair, "on", "on")
+    kinds = {(case.effect, case.message): case for case in run.cases if case.old != "(new)"}
+    for case in kinds.values():
+        for wrong in other_values(case, column):
+            before = len(run.found)
+            run.judge(dataclasses.replace(case, **{column: wrong}))
+            assert len(run.found) > before, (case, wrong)
+
+
+def other_values(case: Case, column: str) -> list:
+    """Refused rows have no effect that could be altered: nothing stored may differ, which is judged whatever they name."""
+    if case.code >= 400:
+        return [] if column in ("status", "effect", "preview_after") else [WRONG[column]]
+    known = {"effect": EFFECTS, "preview_after": ["source", "destination", "signed anew", "as before", "-"]}
+    equal = {"source", "destination"} if case.status == "signed" else set()  # then the source is what was published
+    held = getattr(case, column)
+    return [value for value in known.get(column, [WRONG[column]]) if value != held and not {value, held} <= equal]
+
+
+@pytest.mark.parametrize("place", ["objects", "timestamps", "permissions"])
+def test_a_refusal_that_changes_something_is_noticed(key_pair, place):
+    run = Run(key_pair, "on", "on")
+    case = next(case for case in run.cases if case.code == 403)
+    before = run.states.of(case)
+    held = dict(getattr(before, place))
+    held.pop(next(iter(held)))
+    after = dataclasses.replace(before, **{place: held})
+    assert list(problems(case, "", before, before, run.trust)) == []
+    assert len(list(problems(case, "", before, after, run.trust))) == 1
+
+
+def test_a_state_is_the_same_on_both_storages(key_pair, database):
+    run = Run(key_pair, "on", "on", database)
+    site = run.sites["requester", True]
+    for state in run.states.by_key.values():
+        site.store.put(state)
+        assert site.store.take() == state
 
 
 class Run:

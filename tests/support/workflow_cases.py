@@ -71,7 +71,7 @@ def read_cases() -> list[Case]:
 
 
 class Site:
-    """S, with group checks as kinto-remote-settings has them where `checked`, and a store to put states into and to take them from."""
+    """S, and its store. checked: groups as kinto-remote-settings checks them; otherwise not at all."""
 
     def __init__(
         self, private_key: Path, *, reviews: str, preview: str, rule: str, checked: bool, database: str | None = None
