@@ -10,14 +10,11 @@ from typing import Any
 
 from tests.support.servers import authorization, webtest_app
 from tests.support.settings import signer_settings
+from tests.support.site import BUCKET, MERGE_PATCH, SOURCE
 from tests.support.stored import MemoryStore, PostgresStore, Stored, text_of
 
 CASES = Path(__file__).parents[1] / "workflow_cases.csv"
 
-BUCKET = "/buckets/main-workspace"
-SOURCE = f"{BUCKET}/collections/regions"
-DESTINATION = "/buckets/main/collections/regions"
-PREVIEW = "/buckets/main-preview/collections/regions"
 GROUP_NAMES = ("regions-editors", "regions-reviewers")
 
 MEMBERS = {"none": (), "editor": GROUP_NAMES[:1], "reviewer": GROUP_NAMES[1:], "both": GROUP_NAMES}
@@ -90,19 +87,19 @@ class Site:
         found: str = self.app.get("/", headers=authorization(user)).json["user"]["id"]
         return found
 
-    def ask(self, user: str, asked: str, *, create: bool = False) -> Any:
-        """The request of a row. Nothing is raised if it is refused."""
-        options = {"headers": authorization(user), "expect_errors": True}
-        if create:
-            return self.app.put_json(SOURCE, {"data": {} if asked == "(no status)" else {"status": asked}}, **options)
+    def ask(self, user: str, asked: str, source: Mapping[str, Any] | None) -> Any:
+        """The request of a row, and its answer, which may be a refusal. source: what is stored, None if there is nothing."""
+        headers, options = authorization(user), {"expect_errors": True}
+        if source is None:
+            data = {} if asked == "(no status)" else {"status": asked}
+            return self.app.put_json(SOURCE, {"data": data}, headers=headers, **options)
         if asked == "(removed by PUT)":
-            data = self.app.get(SOURCE, headers=authorization(user)).json["data"]
-            kept = {name: value for name, value in data.items() if name not in ("status", "last_modified")}
-            return self.app.put_json(SOURCE, {"data": kept}, **options)
+            kept = {name: value for name, value in source.items() if name not in ("status", "last_modified")}
+            return self.app.put_json(SOURCE, {"data": kept}, headers=headers, **options)
         if asked == "(removed by merge patch)":
-            merge_patch = {**options["headers"], "Content-Type": "application/merge-patch+json"}
-            return self.app.patch_json(SOURCE, {"data": {"status": None}}, **{**options, "headers": merge_patch})
-        return self.app.patch_json(SOURCE, {"data": {"status": asked}}, **options)
+            headers["Content-Type"] = MERGE_PATCH
+            return self.app.patch_json(SOURCE, {"data": {"status": None}}, headers=headers, **options)
+        return self.app.patch_json(SOURCE, {"data": {"status": asked}}, headers=headers, **options)
 
     def go(self, user: str, asked: str) -> None:
         self.app.patch_json(SOURCE, {"data": {"status": asked}}, headers=authorization(user))
@@ -176,6 +173,7 @@ def _cycle(site: Site, took_part: str, user: str) -> Iterator[tuple[str, Stored]
     yield "signed", site.store.take()
     site.store.put(reviewed)
     site.go(PERMITTED, "work-in-progress")
+    site.batch(COLLEAGUE, ("PATCH", "/records/kept", {"title": "not in the preview yet"}))
     yield "work-in-progress", site.store.take()
 
 

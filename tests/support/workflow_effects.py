@@ -17,6 +17,7 @@ TRACKED = {
     "requested": ("last_review_request",),
     "declined": ("last_review",),
     "published": ("last_signature",),
+    "published and requested": ("last_signature", "last_review_request"),
     "refreshed": ("last_signature",),
     "rolled back": ("last_edit",),
 }
@@ -43,8 +44,7 @@ def problems(case: Case, user_id: str, before: Stored, after: Stored, trust: Tru
     yield from _preview(case, before, after, trust)
     if case.old == "(new)":
         yield from _groups(case, user_id, before, after)
-    else:
-        yield from _tracking(case, user_id, _collection(before, "main-workspace"), source)
+    yield from _tracking(case, user_id, _collection(before, "main-workspace"), source)
 
 
 def _changes(before: Stored, after: Stored) -> Iterator[str]:
@@ -69,7 +69,7 @@ def _source(case: Case, before: Stored, after: Stored) -> Iterator[str]:
 
 
 def _destination(case: Case, before: Stored, after: Stored, trust: Trust) -> Iterator[str]:
-    if case.effect == "published":
+    if case.effect.startswith("published"):
         yield from _copy_of("main-workspace", "main", after, trust)
         yield from _signed_anew("main", before, after)
     elif case.effect == "refreshed":
