@@ -218,3 +218,19 @@ def test_what_differs_though_signed_was_approved_by_nobody(site):
     site.set_status("carol", "work-in-progress")
     site.set_status("alice", "to-review")
     site.set_status("carol", "to-sign")
+
+
+@pytest.mark.parametrize("stored", ["nope", 5, None])
+def test_a_stored_status_that_nobody_knows_is_work_in_progress(site, stored):
+    """From before the plugin, or from another one."""
+    site.put("alice", "fr", name="France")
+    storage = site.app.app.registry.storage
+    before = storage.get("collection", BUCKET, "regions")
+    storage.update("collection", BUCKET, "regions", {**before, "status": stored})
+    if hasattr(storage, "client"):
+        transaction.commit()
+    site.app.patch_json(SOURCE, {"data": {"last_editor_comment": "x"}}, headers=authorization("alice"))
+    site.set_status("carol", "to-sign", status=400)
+    site.set_status("alice", "to-review")
+    site.set_status("carol", "to-sign")
+    assert site.records(DESTINATION) == {"fr": {"name": "France"}}

@@ -24,6 +24,7 @@ class Status(Enum):
 
 TRANSIENT = (Status.TO_SIGN, Status.TO_RESIGN, Status.TO_ROLLBACK)
 """What is asked for and never stored; where a peer left one behind, the content counts as work in progress."""
+TRANSIENT_VALUES = tuple(status.value for status in TRANSIENT)
 
 
 class Effect(Enum):
@@ -148,13 +149,17 @@ def parse_status(value: object) -> Status:
         raise WorkflowError(f"Invalid status {value!r}. Known: {known}.") from None
 
 
-def settled(status: Status) -> Status:
-    """The status from which one that was stored counts."""
+def parse_stored(value: object) -> Status:
+    """The status from which one that is stored counts: what a peer left behind, or nobody knows, is work in progress."""
+    try:
+        status = parse_status(value)
+    except WorkflowError:
+        return Status.WORK_IN_PROGRESS
     return Status.WORK_IN_PROGRESS if status in TRANSIENT else status
 
 
 def decide(old: Status, asked: Status, asker: Asker, *, reviews: bool) -> Rule:
-    """The rule for a change from `old`, a settled status, to `asked`.
+    """The rule for a change from `old`, a status as `parse_stored` gives it, to `asked`.
 
     reviews: whether nothing is published without a review. Raises WorkflowError that lists what is possible from `old`, or says
     why this person cannot ask for it.
@@ -204,6 +209,6 @@ def contributors(attributes: Mapping[str, Any], user: str | None = None) -> list
     """
     known = attributes.get(CONTRIBUTORS)
     if known is None:
-        pending = settled(parse_status(attributes.get("status"))) in (Status.WORK_IN_PROGRESS, Status.TO_REVIEW)
+        pending = parse_stored(attributes.get("status")) in (Status.WORK_IN_PROGRESS, Status.TO_REVIEW)
         known = [attributes.get("last_edit_by"), attributes.get("last_review_request_by")] if pending else []
     return sorted({*(who for who in known if who), *([user] if user else [])})

@@ -13,9 +13,9 @@ from kinto.core.authorization import DYNAMIC
 from kinto.core.errors import ERRORS, http_error, raise_invalid
 from pyramid.httpexceptions import HTTPNotFound
 
-from kinto_signer.server.permission import ReadingRecords
 from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server.actions import recorded
+from kinto_signer.server.permission import ReadingRecords
 
 LIMIT, MOST = 50, 500
 

@@ -75,12 +75,15 @@ class SignOff:
         field = workflow.changed_by_hand(old, new)
         if field:
             raise WorkflowError(f"The field {field!r} is kept by the signer and cannot be set, changed or removed by hand.")
-        was, asked = workflow.parse_status(old.get("status")), workflow.parse_status(new.get("status"))
-        wants = asked is not was or (asked in workflow.TRANSIENT and not self._asked_before)
+        # What a peer left behind is asked for anew, once.
+        wants = (new.get("status") or None) != (old.get("status") or None) or (
+            new.get("status") in workflow.TRANSIENT_VALUES and not self._asked_before
+        )
+        asked = workflow.parse_status(new.get("status")) if wants else None
         said = [name for name in SAID_WITH_APPROVAL if name in new and name not in old]
-        if said and not (wants and asked is Status.TO_SIGN):
+        if said and asked is not Status.TO_SIGN:
             raise WorkflowError(f"The field {said[0]!r} may only stand beside the status 'to-sign'. Nothing was changed.")
-        if wants:
+        if asked is not None:
             self._ask(asked, new)
 
     def _ask(self, asked: Status, new: Change) -> None:
@@ -91,7 +94,7 @@ class SignOff:
                 )
             self._mark_edited()
         self._asked_before = True
-        old = workflow.settled(workflow.parse_status(self.attributes.get("status")))
+        old = workflow.parse_stored(self.attributes.get("status"))
         rule = workflow.decide(old, asked, self._asker(old), reviews=self._settings.reviews)
         _EFFECTS[rule.effect](self, old, new)
         becomes = old if rule.becomes is None else rule.becomes
