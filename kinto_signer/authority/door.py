@@ -6,14 +6,13 @@ Below a guarded collection only its records may be written, where the storage ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pyramid.events import ContextFound
 
 from kinto_signer.authority.guard import Guard
 from kinto_signer.errors import GuardRefusedError
-from kinto_signer.plugin.rollback import SAFE_METHODS
+from kinto_signer.plugin.target import Kind, Target, made_id, written
 
 PUBLISHING = "post-changeset"
 RECORDS = ("record-object", "record-plural")
@@ -26,64 +25,58 @@ def includeme(config: Any) -> None:
 def on_context_found(event: Any) -> None:
     """Raises GuardRefusedError for what is not let in."""
     request = event.request
-    route = getattr(request.matched_route, "name", None)
-    if request.method in SAFE_METHODS or route in (None, PUBLISHING):
+    target = written(request)
+    if target is None or target.route == PUBLISHING:
         return
-    guard: Guard = request.registry.guard
-    why = _objection(request, guard, route, request.matchdict or {})
+    why = _objection(request, request.registry.guard, target)
     if why:
         raise GuardRefusedError(f"{request.method} {request.path_info}: {why} Nothing was stored.")
 
 
-def _objection(request: Any, guard: Guard, route: str, ids: Mapping[str, str]) -> str | None:
-    if "bucket_id" not in ids:
-        return _on_buckets(request, guard, route, ids)
-    bucket = ids["bucket_id"]
-    if "collection_id" in ids:
-        return _below_collection(request, guard, route, bucket, ids["collection_id"])
-    if route == "collection-object":
-        return _on_collection(request, guard, bucket, ids["id"])
-    if route == "collection-plural" and guard.guarding.guards_in(bucket):
-        return _on_collections(request, guard, bucket)
-    return None
+def _objection(request: Any, guard: Guard, target: Target) -> str | None:
+    match target.kind:
+        case Kind.BUCKETS | Kind.BUCKET:
+            return _on_buckets(guard, target)
+        case Kind.COLLECTIONS:
+            return _on_collections(request, guard, target) if guard.guarding.guards_in(target.bucket) else None
+        case Kind.COLLECTION:
+            return _on_collection(request, guard, target) if guard.guards(target.bucket, target.collection) else None
+        case Kind.BELOW:
+            return _below_collection(request, guard, target) if guard.guards(target.bucket, target.collection) else None
 
 
-def _on_buckets(request: Any, guard: Guard, route: str, ids: Mapping[str, str]) -> str | None:
-    if request.method != "DELETE":
+def _on_buckets(guard: Guard, target: Target) -> str | None:
+    if target.method != "DELETE":
         return None
-    if route == "bucket-object" and guard.guarding.guards_in(ids["id"]):
-        return f"the bucket {ids['id']!r} holds collections that are guarded (kinto.authority.resources)."
-    if route == "bucket-plural":
+    if target.kind is Kind.BUCKETS:
         return "there are guarded collections among these buckets; delete the other buckets one by one."
+    if guard.guarding.guards_in(target.bucket):
+        return f"the bucket {target.bucket!r} holds collections that are guarded (kinto.authority.resources)."
     return None
 
 
-def _below_collection(request: Any, guard: Guard, route: str, bucket: str, collection: str) -> str | None:
-    if not guard.guards(bucket, collection):
-        return None
-    if route not in RECORDS:
-        return f"{bucket}/{collection} is guarded, and changes by a publication of its signer only."
+def _below_collection(request: Any, guard: Guard, target: Target) -> str | None:
+    if target.route not in RECORDS:
+        return f"{target.name} is guarded, and changes by a publication of its signer only."
     if not guard.states.repository.atomic:
         return (
-            f"{bucket}/{collection} is guarded, and this storage (memory) cannot undo what does not verify: only a whole "
+            f"{target.name} is guarded, and this storage (memory) cannot undo what does not verify: only a whole "
             "publication is accepted (POST …/changeset)."
         )
-    if request.method == "DELETE" and "attachments" in request.registry.api_capabilities:
+    if target.method == "DELETE" and "attachments" in request.registry.api_capabilities:
         return (
-            f"{bucket}/{collection} is guarded, and kinto-attachment would remove files before it is known whether what is left "
+            f"{target.name} is guarded, and kinto-attachment would remove files before it is known whether what is left "
             "verifies: only a whole publication is accepted (POST …/changeset)."
         )
     return None
 
 
-def _on_collection(request: Any, guard: Guard, bucket: str, collection: str) -> str | None:
-    if not guard.guards(bucket, collection):
-        return None
-    if request.method == "DELETE":
-        return f"{bucket}/{collection} is guarded (kinto.authority.resources) and is not deleted here."
-    if guard.states.repository.atomic and _is_signed_anew(request, guard, f"{bucket}/{collection}"):
+def _on_collection(request: Any, guard: Guard, target: Target) -> str | None:
+    if target.method == "DELETE":
+        return f"{target.name} is guarded (kinto.authority.resources) and is not deleted here."
+    if guard.states.repository.atomic and _is_signed_anew(request, guard, target.name):
         return None  # part of a publication by batch: the state it leads to is verified
-    return f"attributes and permissions of {bucket}/{collection} are guarded: they change by a publication of its signer only."
+    return f"attributes and permissions of {target.name} are guarded: they change by a publication of its signer only."
 
 
 def _is_signed_anew(request: Any, guard: Guard, name: str) -> bool:
@@ -98,14 +91,9 @@ def _is_signed_anew(request: Any, guard: Guard, name: str) -> bool:
     return any(sent.get(field) and sent[field] != stored.get(field) for field in ("signature", "signatures"))
 
 
-def _on_collections(request: Any, guard: Guard, bucket: str) -> str | None:
-    if request.method == "DELETE":
-        return f"there are guarded collections in {bucket!r}; delete the others one by one."
-    try:
-        data = request.json_body["data"]
-        collection = data["id"]
-    except (ValueError, KeyError, TypeError):
-        collection = "-"  # Kinto makes an id
-    if guard.guards(bucket, str(collection)):
-        return f"collections of {bucket!r} that are guarded are made by a publication of their signer only."
+def _on_collections(request: Any, guard: Guard, target: Target) -> str | None:
+    if target.method == "DELETE":
+        return f"there are guarded collections in {target.bucket!r}; delete the others one by one."
+    if guard.guards(target.bucket, made_id(request) or "-"):  # where none is given Kinto makes one
+        return f"collections of {target.bucket!r} that are guarded are made by a publication of their signer only."
     return None
