@@ -97,6 +97,22 @@ class SourceChangedError(KintoSignerError):
     reason = "changed"
 
 
+class MassDeletionError(WorkflowError):
+    """A publication that would remove more of what is published than the operator lets through unasked."""
+
+    reason = "mass-deletion"
+
+    def __init__(self, name: str, *, published: int, deleted: int, percent: int) -> None:
+        super().__init__(
+            f"{name}: {deleted} of the {published} published records would be deleted, more than the {percent} % of "
+            f"mass_deletion_percent. Nothing was signed; readers keep what they have. If it is meant: "
+            f"`kinto-signer approve {name} --allow-mass-deletion`.",
+            forbidden=True,
+        )
+        self.published = published
+        self.deleted = deleted
+
+
 # --- integrity: nothing unverified was applied (exit code 3) ---------------------------------------------------------
 
 

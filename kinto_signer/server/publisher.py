@@ -13,6 +13,7 @@ import transaction
 from kinto_signer.core import signature
 from kinto_signer.core.canonical import Digests, Record, digests, find_problem, format_hash, parse_hash
 from kinto_signer.core.changeset import TIMESTAMP_MARKER, diff, is_tombstone
+from kinto_signer.core.mass_deletion import refuse_mass_deletion
 from kinto_signer.core.plan import Held, Plan, plan
 from kinto_signer.core.repository import FUTURE_TOLERANCE_MS
 from kinto_signer.core.trust import check, check_signed
@@ -50,11 +51,13 @@ class Publisher:
         self.user = user
         self._clock = Clock()
 
-    def publish(self, resource: Resource, records: Sequence[Record] | None = None) -> Published:
+    def publish(
+        self, resource: Resource, records: Sequence[Record] | None = None, *, allow_mass_deletion: bool = False
+    ) -> Published:
         """Sign `records` (None: what the destination holds) as the destination's content; the push happens before commit.
 
-        Raises UnsignableValue, SigningError, a VerificationError about what A holds, or what reaching A raises; the
-        transaction must then be undone.
+        allow_mass_deletion: whatever the setting says. Raises MassDeletionError, UnsignableValue, SigningError, a
+        VerificationError about what A holds, or what reaching A raises; the transaction must then be undone.
         """
         name = resource.destination.name
         authorities, own = (
@@ -62,6 +65,8 @@ class Publisher:
             Own(self.repository, name, self.signing.copied_attributes(resource)),
         )
         wanted = list(records) if records is not None else own.held.records if own.attributes is not None else []
+        if not allow_mass_deletion:
+            self._refuse_mass_deletion(resource, own, wanted)
         authorities.look(own, wanted)
         create_place(self.registry, resource.destination, resource)
         destination = own.held if own.attributes is not None else self.repository.held(name)
@@ -84,6 +89,15 @@ class Publisher:
         published = _summary(planned, destination, signed[0])
         transaction.get().addAfterCommitHook(self._done, (authorities, published))
         return published
+
+    def _refuse_mass_deletion(self, resource: Resource, own: Own, wanted: Sequence[Record]) -> None:
+        """Of previews nobody's readers lose anything."""
+        percent = self.signing.workflow(resource).mass_deletion_percent
+        if not percent or resource.local or own.attributes is None:
+            return
+        published = {record["id"] for record in own.held.records}
+        deleted = published - {record["id"] for record in wanted}
+        refuse_mass_deletion(resource.source.name, published=len(published), deleted=len(deleted), percent=percent)
 
     def _has_to_be_renewed(
         self, resource: Resource, own: Own, authorities: Authorities, source: Mapping[str, Any], newest: int

@@ -15,6 +15,7 @@ from kinto_signer.core import workflow
 from kinto_signer.core.canonical import Record
 from kinto_signer.core.difference import reviewed_digest
 from kinto_signer.core.workflow import (
+    ALLOW_MASS_DELETION,
     APPROVAL,
     CONTRIBUTORS,
     REVIEWED_DIGEST,
@@ -149,7 +150,8 @@ class SignOff:
         if old is Status.SIGNED and self._settings.reviews:
             self._refuse_unreviewed()
         self._announce(action)
-        published = self.publisher.publish(self.resource, self._records)
+        allowed = new.get(ALLOW_MASS_DELETION) is True
+        published = self.publisher.publish(self.resource, self._records, allow_mass_deletion=allowed)
         self._published = True
         self._fill_preview()
         if old is Status.TO_REVIEW:
