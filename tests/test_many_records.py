@@ -10,7 +10,7 @@ COUNT = 12_000
 
 INSERT = """
 INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted)
-SELECT 'r' || i, '{uri}', 'record', jsonb_build_object('n', i, 'text', 'Ortsteil №' || i),
+SELECT '{prefix}' || i, '{uri}', 'record', jsonb_build_object('n', i, 'text', 'Ortsteil №' || i),
        from_epoch(1500000000000 + i), false
 FROM generate_series(1, {count}) AS i
 """
@@ -25,18 +25,25 @@ def signer(create_database, postgres, live_kinto, key_pair):
     app = webtest_app(settings | {"kinto.signer.authority.timeout_seconds": "900"})
     app.put_json("/buckets/main-workspace", {})
     app.put_json(SOURCE, {})
-    postgres.execute(INSERT.format(uri=SOURCE, count=COUNT), database)
     app.authority = authority
+    app.fill = lambda prefix: postgres.execute(INSERT.format(prefix=prefix, uri=SOURCE, count=COUNT), database)
     return app
 
 
 @pytest.mark.proof
 def test_twelve_thousand_records_go_all_the_way_and_all_disappear(signer):
+    signer.fill("r")
     signer.patch_json(SOURCE, {"data": {"status": "to-sign"}})
     client = signer.authority.client("reader")
     there = client.get_records(bucket="main", collection="many")
     assert len(there) == COUNT
     signer.delete(f"{SOURCE}/records")
     assert signer.head(f"{SOURCE}/records").headers["Total-Records"] == "0"
-    signer.patch_json(SOURCE, {"data": {"status": "to-sign"}})
+    signer.fill("drafts-")
+    signer.delete(f"{SOURCE}?confirm=many")
     assert client.get_records(bucket="main", collection="many") == []
+    signer.put_json(SOURCE, {})
+    for uri in (SOURCE, "/buckets/main/collections/many"):
+        assert signer.head(f"{uri}/records").headers["Total-Records"] == "0"
+    changes = client.get_records(bucket="main", collection="many", _since=f'"{min(r["last_modified"] for r in there) - 1}"')
+    assert {change["id"] for change in changes if change.get("deleted")} >= {record["id"] for record in there}

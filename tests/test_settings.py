@@ -138,6 +138,12 @@ def test_resources_in_all_spellings():
     assert not found.involves("two", "a")
     assert found.has_source_in("staging")
     assert not found.has_source_in("public")
+    for copied, source in ((("main", "c"), "main-workspace/c"), (("main-preview", "c"), "main-workspace/c"), (("y", "b"), "x/a")):
+        assert found.of_copy(*copied).source.name == source
+    for other in (("main-workspace", "c"), ("y", "a"), ("x", "a"), ("other", "c")):
+        assert found.of_copy(*other) is None
+    assert all(found.has_place_in(bucket) for bucket in ("main-workspace", "main-preview", "main", "x", "y", "public"))
+    assert not found.has_place_in("other")
 
 
 def test_a_collections_own_line_wins_over_its_buckets():

@@ -8,7 +8,17 @@ from kinto_signer.core.workflow import RULES, TRACKING_FIELDS, Asker, Effect, St
 from kinto_signer.errors import HashMismatchError, WorkflowError
 from kinto_signer.plugin.storage import StorageRepository
 from tests.support.servers import authorization
-from tests.support.site import BUCKET, DESTINATION, SOURCE, attributes, everything, set_status, signer_app
+from tests.support.site import (
+    BUCKET,
+    DESTINATION,
+    SOURCE,
+    attributes,
+    delete_source,
+    everything,
+    set_status,
+    signer_app,
+    store,
+)
 
 
 @pytest.fixture
@@ -372,7 +382,7 @@ def test_deleting_a_source_publishes_the_empty_state(app, key_pair):
     put(app, "r1", n=1)
     set_status(app, "to-sign")
     since = assert_verifies(app, key_pair)
-    app.delete(SOURCE)
+    delete_source(app)
     assert signed_records(app) == {}
     assert assert_verifies(app, key_pair) > since
     app.put_json(SOURCE, {})
@@ -392,7 +402,7 @@ def test_a_deletion_that_a_batch_undid_changes_nothing(key_pair, create_database
     for name, timestamp in (("a", 1000), ("b", 2000)):
         app.put_json(f"{other}/{name}", {"data": {"last_modified": timestamp}})
     clash = {"method": "PUT", "path": f"{other}/d", "body": {"data": {"last_modified": 1000}}}
-    app.post_json("/batch", {"requests": [{"method": "DELETE", "path": SOURCE}, clash]}, status=409)
+    app.post_json("/batch", {"requests": [{"method": "DELETE", "path": f"{SOURCE}?confirm=regions"}, clash]}, status=409)
     assert everything(app) == before
 
 
@@ -401,7 +411,7 @@ def test_a_source_deleted_and_made_again_in_one_batch_is_refused(app):
     put(app, "r1", n=1)
     set_status(app, "to-sign")
     before = everything(app)
-    parts = [{"method": "DELETE", "path": SOURCE}, {"method": "PUT", "path": SOURCE}]
+    parts = [{"method": "DELETE", "path": f"{SOURCE}?confirm=regions"}, {"method": "PUT", "path": SOURCE}]
     parts.append({"method": "PUT", "path": f"{SOURCE}/records/new", "body": {"data": {"n": 1}}})
     answer = app.post_json("/batch", {"requests": parts}, status=409)
     assert "request of its own" in answer.json["message"]
@@ -432,9 +442,7 @@ def test_a_clock_so_far_ahead_that_readers_refuse_is_not_signed(app):
 
 def test_what_nobody_signed_is_not_signed_for_a_new_source(key_pair, storage_url):
     app = signer_app(key_pair, database=storage_url, collection=False)
-    app.put_json("/buckets/main", {})
-    app.put_json(DESTINATION, {})
-    app.put_json(f"{DESTINATION}/records/foreign", {"data": {"n": 1}})
+    store(app, DESTINATION, "foreign", n=1)
     answer = app.put_json(SOURCE, {}, status=503)
     assert answer.json["details"]["reason"] == "unsigned"
     app.get(SOURCE, status=404)

@@ -12,10 +12,9 @@ from pyramid.events import ContextFound
 
 from kinto_signer.authority.guard import Guard
 from kinto_signer.errors import GuardRefusedError
-from kinto_signer.plugin.target import Kind, Target, made_id, written
+from kinto_signer.plugin.target import RECORDS, Kind, Target, made_id, written
 
 PUBLISHING = "post-changeset"
-RECORDS = ("record-object", "record-plural")
 
 
 def includeme(config: Any) -> None:

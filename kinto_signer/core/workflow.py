@@ -37,6 +37,7 @@ class Effect(Enum):
     REFRESH = "refresh"
     ROLLBACK = "rollback"
     DISCARD = "discard"
+    DELETE = "delete"
 
 
 class FourEyes(Enum):

@@ -63,6 +63,11 @@ class Resource:
         return Resource(self.source, self.preview, local=True) if self.preview else None
 
     @property
+    def copies(self) -> tuple[Place, ...]:
+        """What the plugin alone writes."""
+        return tuple(place for place in (self.preview, self.destination) if place)
+
+    @property
     def places(self) -> tuple[Place, ...]:
         return tuple(place for place in (self.source, self.preview, self.destination) if place)
 
@@ -78,6 +83,17 @@ class Resources:
         fitting = [resource for resource in self.configured if resource.source.covers(bucket, collection)]
         fitting.sort(key=lambda resource: resource.source.collection is None)
         return fitting[0].concrete(collection) if fitting else None
+
+    def of_copy(self, bucket: str, collection: str) -> Resource | None:
+        """The resource whose destination or preview is this collection, with collections filled in; None if it is neither."""
+        for resource in self.configured:
+            if any(place.covers(bucket, collection) for place in resource.copies):
+                return resource.concrete(resource.source.collection or collection)
+        return None
+
+    def has_place_in(self, bucket: str) -> bool:
+        """Whether the bucket is, or holds, a source, preview or destination."""
+        return any(place.bucket == bucket for resource in self.configured for place in resource.places)
 
     def has_source_in(self, bucket: str) -> bool:
         return any(resource.source.bucket == bucket for resource in self.configured)

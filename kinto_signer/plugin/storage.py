@@ -69,16 +69,25 @@ class StorageRepository:
         """Every record, page by page in the order of ids: `storage_max_fetch_size` cuts nothing off."""
         return list(self._all("record", collection_uri(name), with_tombstones))
 
+    def count(self, name: str) -> int:
+        """The number of live records."""
+        return int(self.storage.count_all("record", collection_uri(name)))
+
     def collections(self, bucket: str) -> list[str]:
         """The ids of the bucket's collections."""
         return [collection["id"] for collection in self._all("collection", f"/buckets/{bucket}", False)]
 
-    def _all(self, kind: str, uri: str, with_tombstones: bool) -> Iterator[Record]:
+    def matching(self, kind: str, uri: str, filters: list[Filter]) -> Iterator[Record]:
+        """The objects of a kind below `uri` that pass Kinto's filters."""
+        return self._all(kind, uri, False, filters)
+
+    def _all(self, kind: str, uri: str, with_tombstones: bool, filters: list[Filter] | None = None) -> Iterator[Record]:
         rules: list[list[Filter]] | None = None
         while True:
             page = self.storage.list_all(
                 kind,
                 uri,
+                filters=filters,
                 sorting=[Sort("id", 1)],
                 pagination_rules=rules,
                 limit=PAGE,

@@ -35,6 +35,9 @@ class Target:
         return f"{self.bucket}/{self.collection}"
 
 
+RECORDS = ("record-object", "record-plural")
+"""Kinto's routes to the records of a collection."""
+
 _BY_ROUTE = {
     "bucket-plural": Kind.BUCKETS,
     "bucket-object": Kind.BUCKET,

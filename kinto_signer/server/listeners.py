@@ -7,11 +7,9 @@ from typing import Any
 from kinto.core.events import ACTIONS, ResourceChanged
 
 from kinto_signer.core.changeset import latest
-from kinto_signer.errors import ConflictError, WorkflowError
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
 from kinto_signer.server import batches, discarding
-from kinto_signer.server.publisher import Publisher
-from kinto_signer.server.signoff import SignOff, edited, user_of
+from kinto_signer.server.signoff import SignOff, edited
 from kinto_signer.server.values import lock
 
 WRITES = (ACTIONS.CREATE, ACTIONS.UPDATE, ACTIONS.DELETE)
@@ -25,8 +23,6 @@ def includeme(config: Any) -> None:
         for_resources=("collection",),
         for_actions=(ACTIONS.CREATE, ACTIONS.UPDATE),
     )
-    config.add_subscriber(on_collections_deleted, ResourceChanged, for_resources=("collection",), for_actions=(ACTIONS.DELETE,))
-    config.add_subscriber(on_buckets_deleted, ResourceChanged, for_resources=("bucket",), for_actions=(ACTIONS.DELETE,))
 
 
 def on_records_changed(event: Any) -> None:
@@ -61,36 +57,6 @@ def on_collections_written(event: Any) -> None:
             continue
         if changes and repository.attributes(resource.source.name) is not None:
             SignOff(event, resource, edited=records_too).run(changes)
-
-
-def on_collections_deleted(event: Any) -> None:
-    """Publish the empty state of a source that was deleted, and remove the records that Kinto would leave behind."""
-    request, bucket = event.request, event.payload["bucket_id"]
-    repository = StorageRepository(request.registry.storage)
-    for collection in dict.fromkeys(change["old"]["id"] for change in event.impacted_objects):
-        resource = request.registry.signing.resources.of_source(bucket, collection)
-        if resource is None:
-            continue
-        if repository.attributes(resource.source.name) is not None:
-            raise ConflictError(
-                f"{resource.source.name} was deleted in this batch and is there again: made anew, or its deletion was undone. "
-                "Kinto would remove its records all the same. Nothing was changed; delete it in a request of its own."
-            )
-        repository.wipe_below(collection_uri(resource.source.name))
-        if repository.attributes(resource.destination.name) is not None:
-            Publisher(request.registry, user_of(event)).publish(resource, [])
-
-
-def on_buckets_deleted(event: Any) -> None:
-    """Refuse to delete a bucket of sources as a whole: its collections are deleted one by one, each with its publication."""
-    resources = event.request.registry.signing.resources
-    for change in event.impacted_objects:
-        if resources.has_source_in(change["old"]["id"]):
-            raise WorkflowError(
-                f"The bucket {change['old']['id']!r} holds collections that are signed. Nothing was deleted; delete the "
-                "collections first.",
-                forbidden=True,
-            )
 
 
 def _finish_deletion(event: Any, repository: StorageRepository, name: str) -> None:
