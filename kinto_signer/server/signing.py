@@ -14,6 +14,7 @@ from kinto_signer.errors import ConfigurationError
 from kinto_signer.plugin.resources import Place, Resource, Resources, parse_resources
 from kinto_signer.plugin.settings import Settings
 from kinto_signer.plugin.tables import SIGNER, lines_without_plugin
+from kinto_signer.server import other_plugins
 from kinto_signer.server.groups import Groups, groups_of
 from kinto_signer.signers import BACKENDS, Given, Signer
 
@@ -70,7 +71,7 @@ class Signing:
         """Parse everything and load every key once. Raises ConfigurationError."""
         settings = Settings(raw, SIGNER)
         signing = cls(settings, parse_resources(settings.get("resources")), str(raw.get("storage_url", "")))
-        signing.elsewhere = tuple(lines_without_plugin(raw))
+        signing.elsewhere = (*lines_without_plugin(raw), *other_plugins.warnings(raw, signing.resources))
         for resource in signing.resources.configured:
             signing.signer(resource)
             signing.authorities(resource)
