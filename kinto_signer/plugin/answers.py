@@ -28,6 +28,7 @@ from kinto_signer.errors import (
     UnsignableValue,
     WorkflowError,
 )
+from kinto_signer.plugin import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ RETRY_AFTER_S = 3
 
 
 def includeme(config: Any) -> None:
+    config.include(metrics)
     config.add_exception_view(refuse, context=KintoSignerError)
 
 
@@ -46,7 +48,8 @@ def refuse(error: KintoSignerError, request: Any) -> Any:
 
 
 def log_refusal(request: Any, answer: Any) -> None:
-    """One line for each refusal: why, what was asked, and by whom."""
+    """One line for each refusal: why, what was asked, and by whom; it is counted too."""
+    metrics.refused(request, answer.json["details"]["reason"])
     request.authenticated_userid  # noqa: B018 - makes Kinto find out who asks, before its views do
     logger.warning(
         "refused reason=%s status=%s request=%s:%s by=%s: %s",

@@ -75,7 +75,11 @@ class StorageRepository:
 
     def collections(self, bucket: str) -> list[str]:
         """The ids of the bucket's collections."""
-        return [collection["id"] for collection in self._all("collection", f"/buckets/{bucket}", False)]
+        return [collection["id"] for collection in self.collections_attributes(bucket)]
+
+    def collections_attributes(self, bucket: str) -> Iterator[dict[str, Any]]:
+        """The objects of the bucket's collections, in the order of their ids."""
+        return self._all("collection", f"/buckets/{bucket}", False)
 
     def matching(self, kind: str, uri: str, filters: list[Filter]) -> Iterator[Record]:
         """The objects of a kind below `uri` that pass Kinto's filters."""
@@ -173,12 +177,16 @@ class StorageRepository:
         stored: dict[str, Any] = self.storage.update("collection", f"/buckets/{bucket}", collection, kept)
         return stored
 
-    def has_bucket(self, bucket: str) -> bool:
+    def bucket(self, bucket: str) -> dict[str, Any] | None:
+        """The bucket's own object; None if there is no such bucket."""
         try:
-            self.storage.get("bucket", "", bucket)
+            found: dict[str, Any] = self.storage.get("bucket", "", bucket)
         except ObjectNotFoundError:
-            return False
-        return True
+            return None
+        return found
+
+    def has_bucket(self, bucket: str) -> bool:
+        return self.bucket(bucket) is not None
 
     def ensure_bucket(self, bucket: str) -> bool:
         """Make the bucket if it is not there; returns whether it was made."""

@@ -10,7 +10,7 @@ from pyramid.exceptions import ConfigurationError as PyramidConfigurationError
 from kinto_signer import __version__, changes
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.plugin import answers, rollback
-from kinto_signer.server import bootstrap, capability, deleting, door, heartbeat, listeners, values
+from kinto_signer.server import bootstrap, capability, deleting, door, heartbeat, listeners, notifying, values
 from kinto_signer.server.journal import Journal
 from kinto_signer.server.signing import Signing, order_warnings
 
@@ -33,6 +33,7 @@ def includeme(config: Any) -> None:
     config.include(answers)
     config.include(values)
     config.include(door)
+    config.include(notifying)
     config.include(listeners)
     config.include(deleting)
     config.include(bootstrap)

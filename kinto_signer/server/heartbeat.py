@@ -1,7 +1,7 @@
 """``__heartbeat__``: does signing work, and did the last publications reach the authorities? No network is used.
 
 Whether signing works is kept for a minute, since probes come often. An authority that failed shows as false, or as null where it
-is not required, which Kinto does not count as a failure.
+is not required, which Kinto does not count as a failure. The ages in the metrics are looked up as often as signing is tried.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from kinto_signer.core.trust import check_signed
 from kinto_signer.errors import KintoSignerError
 from kinto_signer.plugin.resources import Resource
+from kinto_signer.server import ages
 from kinto_signer.server.signing import Signing
 from kinto_signer.server.status import sources
 
@@ -48,6 +49,7 @@ class Heartbeat:
             if self._known is None or time.monotonic() - self._known[0] > KEPT_S:
                 works = all(self._works(resource) for resource in self._signing.resources.configured)
                 self._known = (time.monotonic(), works)
+                ages.report(self._registry, ages.look(self._registry))
             return self._known[1] and False not in failing(self._registry).values()
 
     def _works(self, resource: Resource) -> bool:
