@@ -7,20 +7,19 @@ which tells how many reasons there were, not how many refusals. A timer counts o
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from kinto.core.metrics import NoOpMetricsService
 from pyramid.events import NewRequest
 
+from kinto_signer.plugin.resources import Place
+
 REFUSALS = "plugins.signer.refusal.seconds"
-PUBLICATIONS = "plugins.signer.publication.seconds"
-STEPS = "plugins.signer.publication.step.seconds"
+ACTIONS = "plugins.signer.action.seconds"
 CHANGES = "plugins.signer.changes"
 APPROVED_CHANGES = "plugins.signer.approved_changes"
 OLDEST_DRAFT = "plugins.signer.oldest_draft.age_seconds"
 OLDEST_SIGNATURE = "plugins.signer.oldest_signature.age_seconds"
-WEBHOOKS = "plugins.signer.webhook.seconds"
 
 _STARTED = "kinto_signer.started"
 _LEAST_S = 1e-6
@@ -42,20 +41,18 @@ def refused(request: Any, reason: str) -> None:
     timed(request.registry, REFUSALS, seconds, reason=reason)
 
 
-def published(registry: Any, seconds_by_step: Mapping[str, float]) -> None:
-    """A publication was committed."""
-    timed(registry, PUBLICATIONS, sum(seconds_by_step.values()))
-    for step, seconds in seconds_by_step.items():
-        timed(registry, STEPS, seconds, step=step)
+def acted(registry: Any, action: str, seconds: float) -> None:
+    """An action of the workflow was committed, so long after it was decided: signing and publishing it included."""
+    timed(registry, ACTIONS, seconds, action=action.replace(" ", "_"))
 
 
-def approved(registry: Any, destination: tuple[str, str], changes: int) -> None:
-    """So many records were created, updated and deleted by an approval. destination: bucket and collection."""
+def approved(registry: Any, destination: Place, changes: int) -> None:
+    """So many records were created, updated and deleted by an approval."""
     service = _service(registry)
     service.count(CHANGES, changes)
     # As kinto-remote-settings counts them, for dashboards that exist.
-    bucket, collection = destination
-    service.count(APPROVED_CHANGES, changes, unique=[("bucket_id", bucket), ("collection_id", collection)])
+    labels = [("bucket_id", destination.bucket), ("collection_id", str(destination.collection))]
+    service.count(APPROVED_CHANGES, changes, unique=labels)
 
 
 def timed(registry: Any, name: str, seconds: float, **label: str) -> None:

@@ -7,13 +7,13 @@ taken out again before the request commits. One that says anything else is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from kinto.core.storage import Filter
 from kinto.core.utils import COMPARISON
 
-from kinto_signer.core.workflow import Status
 from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.resources import Place
 
@@ -21,19 +21,19 @@ _LATELY_MS = 3_600_000
 """The entry was made in this request; older ones are not looked at, as histories are long."""
 
 
-def forget_refreshes(registry: Any, source: Place, changes: Iterable[dict[str, Any]]) -> None:
-    """Remove the entries of those of a source's `changes` (``{"old", "new"}``) that only asked for ``to-resign``."""
-    if "history" not in registry.api_capabilities:
-        return
-    for change in changes:
-        if _only_refreshes(change):
-            _forget(registry, source, change["new"]["last_modified"])
-
-
-def _only_refreshes(change: dict[str, Any]) -> bool:
+def forget_refresh(request: Any, source: Place, change: Mapping[str, Any]) -> None:
+    """Remove the entry of a source's `change` (``{"old", "new"}``), if it does nothing but ask for ``to-resign``."""
     old, new = change.get("old") or {}, change["new"]
     different = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
-    return new.get("status") == Status.TO_RESIGN.value and different <= {"status", "last_modified"}
+    nothing_else = different <= {"status", "last_modified"} and not _mentions_permissions(request)
+    if nothing_else and "history" in request.registry.api_capabilities:
+        _forget(request.registry, source, new["last_modified"])
+
+
+def _mentions_permissions(request: Any) -> bool:
+    """Whether the request, or anything in its batch, may have changed permissions: the entry would be all that tells of it."""
+    whole = getattr(request, "parent", request)
+    return "permissions" in json.dumps(whole.json_body)
 
 
 def _forget(registry: Any, source: Place, last_modified: int) -> None:

@@ -6,29 +6,21 @@ commit, when every other part of it has succeeded and nothing was sent to an aut
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import transaction
+from kinto.core.events import ACTIONS
 
 from kinto_signer import events
-from kinto_signer.core.workflow import Effect, Status
+from kinto_signer.core.workflow import Effect
 from kinto_signer.plugin import metrics
-from kinto_signer.plugin.resources import Place, Resource
+from kinto_signer.plugin.resources import Resource
 from kinto_signer.server import ages, history, mailing
+from kinto_signer.server.actions import Action
 from kinto_signer.server.webhook import Message, Webhook, WebhookSettings
-
-if TYPE_CHECKING:
-    from kinto_signer.server.actions import Action
-
-ASKED = {
-    Effect.REQUEST_REVIEW: Status.TO_REVIEW,
-    Effect.DECLINE: Status.WORK_IN_PROGRESS,
-    Effect.PUBLISH: Status.TO_SIGN,
-    Effect.ROLLBACK: Status.TO_ROLLBACK,
-    Effect.REFRESH: Status.TO_RESIGN,
-}
-"""The status that was asked for, by what it made happen."""
 
 
 def includeme(config: Any) -> None:
@@ -36,16 +28,33 @@ def includeme(config: Any) -> None:
     config.include(mailing)
 
 
+@dataclass(frozen=True)
+class _Happened:
+    """An action, Kinto's event and the change of the source's object that asked for it, and when that was.
+
+    at: seconds of the monotonic clock.
+    """
+
+    event: Any
+    action: Action
+    change: Mapping[str, Any]
+    at: float
+
+
 @dataclass
 class _Told:
-    """What one transaction will tell. actions: with the event that each came from."""
+    """What one transaction will tell."""
 
-    actions: list[tuple[Any, Action]] = field(default_factory=list)
+    actions: list[_Happened] = field(default_factory=list)
     seen: ages.Ages | None = None
 
 
-def on_action(event: Any, action: Action) -> None:
-    """Remember an action of the workflow. event: Kinto's ResourceChanged, in which it was asked for."""
+def on_action(event: Any, action: Action, change: Mapping[str, Any]) -> None:
+    """Remember an action of the workflow until its request has gone through; called before it is carried out.
+
+    event: Kinto's ResourceChanged. change: ``{"old", "new"}``, the one write of the source's object that asked for it, which may
+    be announced by a later event of the same batch.
+    """
     current = transaction.get()
     try:
         told: _Told = current.data(_Told)
@@ -54,15 +63,15 @@ def on_action(event: Any, action: Action) -> None:
         current.set_data(_Told, told)
         current.addBeforeCommitHook(_before_commit, (event.request.registry, told))
         current.addAfterCommitHook(_after_commit, (event.request.registry, told))
-    told.actions.append((event, action))
+    told.actions.append(_Happened(event, action, change, time.monotonic()))
 
 
 def _before_commit(registry: Any, told: _Told) -> None:
     """The storage can be read and written here; what a subscriber raises undoes the request."""
-    for event, action in told.actions:
-        if action.effect is Effect.REFRESH:
-            history.forget_refreshes(registry, action.resource.source, _changes(event, action.resource.source))
-        review = _review_event(event, action)
+    for happened in told.actions:
+        if happened.action.effect is Effect.REFRESH:
+            history.forget_refresh(happened.event.request, happened.action.resource.source, happened.change)
+        review = _review_event(happened)
         if review is not None:
             registry.notify(review)
     told.seen = ages.look(registry)
@@ -71,20 +80,21 @@ def _before_commit(registry: Any, told: _Told) -> None:
 def _after_commit(success: bool, registry: Any, told: _Told) -> None:
     if not success:
         return
-    for event, action in told.actions:
+    for happened in told.actions:
+        action = happened.action
+        metrics.acted(registry, action.effect.value, time.monotonic() - happened.at)
         if action.effect is Effect.PUBLISH:
-            destination = action.resource.destination
-            metrics.approved(registry, (destination.bucket, str(destination.collection)), _count(action))
+            metrics.approved(registry, action.resource.destination, action.count)
         if action.effect is not Effect.REFRESH:
-            _post(registry, event, action)
+            _post(registry, happened)
     if told.seen is not None:
         ages.report(registry, told.seen)
 
 
-def _review_event(event: Any, action: Action) -> events.ReviewEvent | None:
+def _review_event(happened: _Happened) -> events.ReviewEvent | None:
     """The event that the peers have for an action; None where they have none."""
-    count, size = _count(action), action.size_bytes
-    common = _common(event, action)
+    action, common = happened.action, _common(happened)
+    count, size = action.count, action.size_bytes
     if action.effect is Effect.REQUEST_REVIEW:
         return events.ReviewRequested(comment=action.comment, changes_count=count, changes_size_bytes=size, **common)
     if action.effect is Effect.DECLINE:
@@ -96,23 +106,17 @@ def _review_event(event: Any, action: Action) -> events.ReviewEvent | None:
     return None
 
 
-def _common(event: Any, action: Action) -> dict[str, Any]:
+def _common(happened: _Happened) -> dict[str, Any]:
     """What all events have. Kinto's own event may be about several collections of a batch, and names the first."""
-    source = action.resource.source
-    asked = ASKED.get(action.effect)
-    changes = _changes(event, source)
-    fitting = [change for change in changes if asked and change["new"].get("status") == asked.value]
+    event, source = happened.event, happened.action.resource.source
+    written = (ACTIONS.UPDATE if "old" in happened.change else ACTIONS.CREATE).value
     return {
         "request": event.request,
-        "payload": {**event.payload, "uri": source.uri, "collection_id": source.collection},
-        "impacted_objects": (fitting or changes)[-1:],
-        "resource": _resource(action.resource),
+        "payload": {**event.payload, "uri": source.uri, "collection_id": source.collection, "action": written},
+        "impacted_objects": [dict(happened.change)],
+        "resource": _resource(happened.action.resource),
         "original_event": event,
     }
-
-
-def _changes(event: Any, source: Place) -> list[dict[str, Any]]:
-    return [change for change in event.impacted_objects if change["new"]["id"] == source.collection]
 
 
 def _resource(resource: Resource) -> dict[str, dict[str, str | None]]:
@@ -120,19 +124,15 @@ def _resource(resource: Resource) -> dict[str, dict[str, str | None]]:
     return {name: {"bucket": place.bucket, "collection": place.collection} for name, place in places.items() if place}
 
 
-def _count(action: Action) -> int:
-    return action.created + action.updated + action.deleted
-
-
-def _post(registry: Any, event: Any, action: Action) -> None:
+def _post(registry: Any, happened: _Happened) -> None:
+    action, source = happened.action, happened.action.resource.source
     to = WebhookSettings.of(registry.signing.settings, action.resource)
     if to is None:
         return
-    source = action.resource.source
     content = {
         "bucket": source.bucket,
         "collection": source.collection,
         **action.as_json(),
-        "diff": f"{event.request.route_url('hello').rstrip('/')}{source.uri}/diff",
+        "diff": f"{happened.event.request.route_url('hello').rstrip('/')}{source.uri}/diff",
     }
     registry.signer_webhook.send(Message.of(to, content))

@@ -28,7 +28,7 @@ from kinto_signer.core.workflow import (
 from kinto_signer.errors import SourceChangedError, WorkflowError
 from kinto_signer.plugin.resources import EVERYONE, Resource
 from kinto_signer.plugin.storage import StorageRepository
-from kinto_signer.server import actions, groups, restoring
+from kinto_signer.server import actions, groups, notifying, restoring
 from kinto_signer.server.actions import Action
 from kinto_signer.server.batches import Change
 from kinto_signer.server.publisher import Published, Publisher
@@ -47,6 +47,7 @@ class SignOff:
         self._stored = self.repository.attributes(resource.source.name) or {}
         self.attributes = dict(self._stored)
         self._settings = self.registry.signing.workflow(resource)
+        self._change: Change = {}
         self._asked_before = False
         self._published = False
 
@@ -58,8 +59,8 @@ class SignOff:
         self.attributes["status"] = changes[0].get("old", {}).get("status")
         if created:
             groups.make_groups(self.request, self.resource, self.user)
-        for change in changes:
-            self._follow(change.get("old") or {}, change["new"])
+        for self._change in changes:
+            self._follow(self._change.get("old") or {}, self._change["new"])
         if created and not self._published:
             self._sign_new()
         if self.edited and not self._asked_before:
@@ -245,6 +246,7 @@ class SignOff:
 
     def _announce(self, action: Action) -> None:
         actions.record(self.registry, action)
+        notifying.on_action(self.event, action, self._change)
 
 
 _EFFECTS: Mapping[Effect, Callable[[SignOff, Status, Change], None]] = {
