@@ -10,6 +10,7 @@ from pyramid_mailer.mailer import DummyMailer
 from kinto_signer.errors import GuardRefusedError
 from kinto_signer.events import ReviewRequested
 from kinto_signer.server import mailing
+from tests.support.keys import write_key_pair
 from tests.support.workflow import BUCKET, SOURCE, review_site
 
 OURS, PEER = "kinto_signer.events", "kinto_remote_settings.signer.events"
@@ -20,15 +21,30 @@ def hook(event=None, subject="subject", template="{user_id} {uri}", recipients=(
     return {**named, "subject": subject, "template": template, "recipients": list(recipients), **more}
 
 
-def mailing_site(key_pair, hooks, *, place=BUCKET, includes="kinto_emailer kinto_signer", **extra):
-    """S with kinto-emailer, a mailer that keeps what it sends, and the hooks stored in the source bucket or collection."""
-    extra = {"kinto__includes": includes, "mail__default_sender": "kinto@example.org", **extra}
-    site = review_site(key_pair, **extra)
+def mailing_site(key_pair, **extra):
+    """S with kinto-emailer, and a mailer that keeps what it sends."""
+    extra = {"kinto__includes": "kinto_emailer kinto_signer", "mail__default_sender": "kinto@example.org", **extra}
+    return review_site(key_pair, **extra)
+
+
+def prepare(site, hooks, *, place=BUCKET):
+    """Store the hooks, with an edit pending and nothing sent."""
     site.app.app.registry.registerUtility(DummyMailer(), IMailer)
     site.app.patch_json(place, {"data": {"kinto-emailer": {"hooks": hooks}}})
-    site.put("alice", "fr", name="France")
+    site.make_ready()
     outbox(site).clear()
-    return site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Of everybody; its collection has no hooks of its own."""
+    return mailing_site(write_key_pair(tmp_path_factory.mktemp("keys")))
+
+
+@pytest.fixture(scope="module", params=["memory", "postgresql"])
+def stored_site(request, tmp_path_factory, postgres):
+    database = postgres.create_database() if request.param == "postgresql" else None
+    return mailing_site(write_key_pair(tmp_path_factory.mktemp("keys")), database=database)
 
 
 def outbox(site):
@@ -43,30 +59,33 @@ def test_the_path_of_our_classes_is_the_public_one():
     assert qualname(object.__new__(ReviewRequested)) == f"{OURS}.ReviewRequested"
 
 
-@pytest.mark.parametrize("place", [BUCKET, SOURCE])
 @pytest.mark.parametrize(
     "event",
-    [f"{OURS}.ReviewRequested", f"{PEER}.ReviewRequested", r"^kinto_remote_settings\.signer\.events\.Review(Requested|Approved)$"],
+    [
+        f"{OURS}.ReviewRequested",
+        f"{PEER}.ReviewRequested",
+        r"^kinto_remote_settings\.signer\.events\.Review(Requested|Approved)$",
+    ],
 )
-def test_one_mail_whichever_path_a_hook_names(key_pair, place, event):
-    site = mailing_site(key_pair, [hook(event)], place=place)
+def test_one_mail_whichever_path_a_hook_names(site, event):
+    prepare(site, [hook(event)])
     site.set_status("alice", "to-review", last_editor_comment="look")
     (mail,) = outbox(site)
     assert mail.recipients == ["reviewers@example.org"]
     assert mail.body == f"{site.principals['alice']} {SOURCE}"
 
 
-def test_two_hooks_are_two_mails_in_one_request(key_pair):
+def test_two_hooks_are_two_mails_in_one_request(site):
     hooks = [hook(f"{OURS}.ReviewRequested", "old"), hook(f"{PEER}.ReviewRequested", "new")]
-    site = mailing_site(key_pair, hooks)
+    prepare(site, hooks)
     site.set_status("alice", "to-review")
     assert sorted(subjects(site)) == ["new", "old"]
 
 
 @pytest.mark.parametrize("package", [OURS, PEER])
-def test_each_step_has_its_own_mail(key_pair, package):
+def test_each_step_has_its_own_mail(site, package):
     names = ("ReviewRequested", "ReviewRejected", "ReviewApproved", "ReviewCanceled")
-    site = mailing_site(key_pair, [hook(f"{package}.{name}", name) for name in names])
+    prepare(site, [hook(f"{package}.{name}", name) for name in names])
     for user, status in (
         ("alice", "to-review"),
         ("carol", "work-in-progress"),
@@ -80,9 +99,9 @@ def test_each_step_has_its_own_mail(key_pair, package):
     assert subjects(site) == [names[0], names[1], names[0], names[2], names[3]]
 
 
-def test_templates_see_comment_and_counts(key_pair):
+def test_templates_see_comment_and_counts(site):
     template = "{comment}|{changes_count}|{changes_size_bytes}|{collection_id}|{event}|{root_url}"
-    site = mailing_site(key_pair, [hook(f"{PEER}.ReviewRequested", template=template)])
+    prepare(site, [hook(f"{PEER}.ReviewRequested", template=template)])
     site.set_status("alice", "to-review", last_editor_comment="look")
     (mail,) = outbox(site)
     comment, count, size, collection, event, root = mail.body.split("|")
@@ -91,7 +110,7 @@ def test_templates_see_comment_and_counts(key_pair):
     assert root.startswith("http")
 
 
-def test_groups_and_conditions_are_kinto_emailers(key_pair):
+def test_groups_and_conditions_are_kinto_emailers(site):
     group = "/buckets/main-workspace/groups/{collection_id}-reviewers"
     event = f"{PEER}.ReviewRequested"
     hooks = [
@@ -99,7 +118,7 @@ def test_groups_and_conditions_are_kinto_emailers(key_pair):
         hook(event, "other", collection_id="other"),
         hook(event, "regions", collection_id="^reg"),
     ]
-    site = mailing_site(key_pair, hooks)
+    prepare(site, hooks)
     site.app.patch_json(f"{BUCKET}/groups/regions-reviewers", {"data": {"members": ["ldap:eve@example.org"]}})
     site.set_status("alice", "to-review")
     assert {mail.subject: mail.recipients for mail in outbox(site)} == {
@@ -108,16 +127,16 @@ def test_groups_and_conditions_are_kinto_emailers(key_pair):
     }
 
 
-def test_mails_about_every_change_go_on_as_before(key_pair):
+def test_mails_about_every_change_go_on_as_before(site):
     """kinto-emailer sends those itself; they are neither lost nor doubled where a hook of ours has mails as well."""
     hooks = [hook(None, "any"), hook("kinto.core.events.ResourceChanged", "kinto"), hook(f"{PEER}.ReviewRequested", "review")]
-    site = mailing_site(key_pair, hooks)
+    prepare(site, hooks)
     site.set_status("alice", "to-review")
     assert sorted(subjects(site)) == ["any", "kinto", "review"]
 
 
-def test_each_collection_of_a_batch_has_its_mail(key_pair):
-    site = mailing_site(key_pair, [hook(f"{PEER}.ReviewCanceled", "{collection_id}")])
+def test_each_collection_of_a_batch_has_its_mail(site):
+    prepare(site, [hook(f"{PEER}.ReviewCanceled", "{collection_id}")])
     other = f"{BUCKET}/collections/other"
     site.app.put_json(other, {})
     site.app.put_json(f"{other}/records/r", {"data": {}})
@@ -130,8 +149,9 @@ def refuse(event):
     raise GuardRefusedError("no")
 
 
-def test_no_mail_of_a_request_that_was_refused(key_pair, storage_url):
-    site = mailing_site(key_pair, [hook(f"{PEER}.Review{step}", step) for step in ("Requested", "Approved")], database=storage_url)
+def test_no_mail_of_a_request_that_was_refused(stored_site):
+    site = stored_site
+    prepare(site, [hook(f"{PEER}.Review{step}", step) for step in ("Requested", "Approved")])
     site.set_status("carol", "to-review", status=403)
     site.set_status("alice", "to-sign", status=403)
     site.app.app.registry.registerHandler(refuse, (ReviewRequested,))
@@ -143,17 +163,15 @@ def test_no_mail_of_a_request_that_was_refused(key_pair, storage_url):
 
 
 @pytest.mark.parametrize("broken", [{"template": "{nobody}"}, {"event": "^(ReviewRequested"}])
-def test_a_broken_hook_costs_its_own_mail_only(key_pair, caplog, broken):
+def test_a_broken_hook_costs_its_own_mail_only(site, caplog, broken):
     """Kinto-emailer's own listener fails on a broken pattern: it is put there past it."""
     event = f"{PEER}.ReviewRequested"
-    site = mailing_site(key_pair, [hook(event, "whole")])
-    storage = site.app.app.registry.storage
+    prepare(site, [hook(event, "whole")])
     hooks = [{**hook(event, "broken"), **broken}, hook(event, "whole")]
     told = review_of(site, hooks)
     mails = [mail.subject for one in hooks for mail in mailing._mails(told, one)]
     assert mails == ["whole"]
     assert "'broken' cannot be used" in caplog.text
-    assert storage is told.request.registry.storage
 
 
 def review_of(site, hooks):
@@ -161,13 +179,14 @@ def review_of(site, hooks):
     caught = []
     site.app.app.registry.registerHandler(caught.append, (ReviewRequested,))
     site.set_status("alice", "to-review")
+    site.app.app.registry.unregisterHandler(caught.append, (ReviewRequested,))
     (event,) = caught
     event.impacted_objects[0]["new"]["kinto-emailer"] = {"hooks": hooks}
     return event
 
 
-def test_a_mail_server_that_is_down_costs_the_mail(key_pair, caplog):
-    site = mailing_site(key_pair, [hook(f"{PEER}.ReviewRequested")])
+def test_a_mail_server_that_is_down_costs_the_mail(site, caplog):
+    prepare(site, [hook(f"{PEER}.ReviewRequested")])
 
     class Down(DummyMailer):
         def send_immediately(self, message, fail_silently=False):
@@ -180,7 +199,8 @@ def test_a_mail_server_that_is_down_costs_the_mail(key_pair, caplog):
 
 
 def test_a_queue_of_mails_is_used_where_one_is_set(key_pair, tmp_path):
-    site = mailing_site(key_pair, [hook(f"{PEER}.ReviewRequested", "queued")], mail__queue_path=str(tmp_path / "queue"))
+    site = mailing_site(key_pair, mail__queue_path=str(tmp_path / "queue"))
+    prepare(site, [hook(f"{PEER}.ReviewRequested", "queued")], place=SOURCE)
     site.set_status("alice", "to-review")
     assert [mail.subject for mail in site.app.app.registry.getUtility(IMailer).queue] == ["queued"]
     assert outbox(site) == []

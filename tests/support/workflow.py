@@ -1,5 +1,6 @@
 """A signer with reviews and groups, and people in them; for tests of who may do what."""
 
+import uuid
 from dataclasses import dataclass
 
 from webtest import TestApp
@@ -36,6 +37,12 @@ class ReviewSite:
 
     def delete(self, user, record_id):
         return self.app.delete(f"{SOURCE}/records/{record_id}", headers=authorization(user))
+
+    def make_ready(self):
+        """Take back what earlier tests left pending, and edit something that was never published."""
+        if self.attributes()["status"] != "signed":
+            self.set_status(ADMIN, "to-rollback")
+        self.put(EDITOR, "fr", name=str(uuid.uuid4()))
 
     def attributes(self, uri=SOURCE):
         return self.app.get(uri).json["data"]
