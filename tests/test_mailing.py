@@ -1,6 +1,7 @@
 """kinto-emailer itself, with hooks as they are stored in collections: one mail for each hook that names an event of ours."""
 
 import logging
+import sys
 
 import pytest
 from kinto_emailer import qualname
@@ -218,3 +219,10 @@ def test_a_release_that_listens_itself_is_left_alone(key_pair, monkeypatch, capl
     monkeypatch.delattr("kinto_emailer.build_notification")
     review_site(key_pair)
     assert "older than 3.0.4" in caplog.text
+
+
+def test_without_kinto_emailer_there_are_no_mails(key_pair, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kinto_emailer", None)
+    site = review_site(key_pair)
+    site.make_ready()
+    site.set_status("alice", "to-review", status=200)

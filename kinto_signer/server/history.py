@@ -14,6 +14,7 @@ from typing import Any
 from kinto.core.storage import Filter
 from kinto.core.utils import COMPARISON
 
+from kinto_signer.core.workflow import Status
 from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.resources import Place
 
@@ -42,6 +43,7 @@ def _forget(registry: Any, source: Place, last_modified: int) -> None:
         Filter("last_modified", now_ms() - _LATELY_MS, COMPARISON.GT),
         Filter("uri", source.uri, COMPARISON.EQ),
         Filter("target.data.last_modified", last_modified, COMPARISON.EQ),
+        Filter("target.data.status", Status.TO_RESIGN.value, COMPARISON.EQ),
     ]
     for entry in registry.storage.list_all("history", bucket_uri, filters=filters):
         registry.storage.delete("history", bucket_uri, entry["id"], with_deleted=False)
