@@ -107,6 +107,7 @@ def test_nothing_else_is_an_event(site, told):
     site.app.patch_json(SOURCE, {"data": {"displayFields": ["name"]}})
     site.set_status("alice", "work-in-progress")
     site.set_status("alice", "to-resign")
+    site.app.post_json(f"{SOURCE}/discard", {"ids": ["fr"]})
     site.app.put_json(f"{BUCKET}/collections/made", {})
     assert told == []
 

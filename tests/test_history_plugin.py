@@ -41,6 +41,12 @@ def test_one_entry_for_each_action_on_the_source(site):
     site.set_status("alice", "to-rollback")
     found = entries(site, uri=SOURCE)
     assert statuses(site) == ["to-review", "work-in-progress", "to-review", "to-sign", "to-rollback"]
+    site.put("alice", "at", name="Austria")
+    site.app.post_json(f"{SOURCE}/discard", {"ids": ["at"]}, headers=site.headers("alice"))
+    discarded = entries(site, uri=SOURCE)[5:]
+    assert [(entry["user_id"], entry["target"]["data"]["status"]) for entry in discarded] == [
+        (site.principals["alice"], "signed")
+    ]
     assert [entry["user_id"] for entry in found[:4]] == [site.principals[user] for user in ("alice", "carol", "alice", "carol")]
     assert found[0]["target"]["data"]["last_editor_comment"] == "look"
 

@@ -67,10 +67,12 @@ def test_each_step_is_told_once(everybodys, site):
     site.set_status("carol", "work-in-progress", last_reviewer_comment="no")
     site.set_status("alice", "to-rollback")
     site.set_status("alice", "to-resign")
+    site.put("alice", "at", name="Austria")
+    site.app.post_json(f"{SOURCE}/discard", {"ids": ["at"]})
     received = [post.json for post in told(everybodys)]
-    assert [post["action"] for post in received] == ["request review", "decline", "rollback"]
+    assert [post["action"] for post in received] == ["request review", "decline", "rollback", "discard"]
     assert [post["comment"] for post in received[:2]] == ["look, éditeur", "no"]
-    assert len({post["id"] for post in received}) == 3
+    assert len({post["id"] for post in received}) == 4
 
 
 def test_the_body_has_the_summary_of_the_difference(everybodys, site):

@@ -19,7 +19,7 @@ from kinto_signer.core.workflow import CONTRIBUTORS, Effect, Status
 from kinto_signer.errors import WorkflowError
 from kinto_signer.plugin.resources import Resource
 from kinto_signer.plugin.storage import StorageRepository
-from kinto_signer.server import actions, restoring
+from kinto_signer.server import actions, notifying, restoring
 from kinto_signer.server.actions import Action
 from kinto_signer.server.batches import Change
 from kinto_signer.server.publisher import Publisher
@@ -81,6 +81,7 @@ def announced(event: Any, resource: Resource, changes: Sequence[Change], *, edit
             "in the end. Nothing was changed; ask for it, with all `ids`, in a request of its own."
         )
     actions.record(event.request.registry, done[0])
+    notifying.on_action(event, done[0], changes[0])
     return True
 
 

@@ -50,7 +50,7 @@ class _Told:
 
 
 def on_action(event: Any, action: Action, change: Mapping[str, Any]) -> None:
-    """Remember an action of the workflow until its request has gone through; called before it is carried out.
+    """Remember an action of the workflow until its request has gone through.
 
     event: Kinto's ResourceChanged. change: ``{"old", "new"}``, the one write of the source's object that asked for it, which may
     be announced by a later event of the same batch.
