@@ -4,6 +4,7 @@ import logging
 import sys
 
 import pytest
+import transaction
 from kinto_emailer import qualname
 from pyramid_mailer.interfaces import IMailer
 from pyramid_mailer.mailer import DummyMailer
@@ -12,7 +13,7 @@ from kinto_signer.errors import GuardRefusedError
 from kinto_signer.events import ReviewRequested
 from kinto_signer.server import mailing
 from tests.support.keys import write_key_pair
-from tests.support.workflow import BUCKET, SOURCE, review_site
+from tests.support.workflow import BUCKET, SOURCE, Unwilling, review_site
 
 OURS, PEER = "kinto_signer.events", "kinto_remote_settings.signer.events"
 
@@ -150,15 +151,20 @@ def refuse(event):
     raise GuardRefusedError("no")
 
 
-def test_no_mail_of_a_request_that_was_refused(stored_site):
+def fail_to_commit(event):
+    transaction.get().join(Unwilling(GuardRefusedError("no")))
+
+
+@pytest.mark.parametrize("refusal", [refuse, fail_to_commit])
+def test_no_mail_of_a_request_that_was_refused(stored_site, refusal):
     site = stored_site
     prepare(site, [hook(f"{PEER}.Review{step}", step) for step in ("Requested", "Approved")])
     site.set_status("carol", "to-review", status=403)
     site.set_status("alice", "to-sign", status=403)
-    site.app.app.registry.registerHandler(refuse, (ReviewRequested,))
+    site.app.app.registry.registerHandler(refusal, (ReviewRequested,))
     site.set_status("alice", "to-review", status=403)
     assert subjects(site) == []
-    site.app.app.registry.unregisterHandler(refuse, (ReviewRequested,))
+    site.app.app.registry.unregisterHandler(refusal, (ReviewRequested,))
     site.set_status("alice", "to-review", status=200)
     assert subjects(site) == ["Requested"]
 

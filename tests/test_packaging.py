@@ -16,7 +16,8 @@ LOADED = f"import sys; print(sorted({set(SERVER_PACKAGES)!r} & {{name.partition(
 
 
 @pytest.mark.parametrize(
-    "module", ["kinto_signer", "kinto_signer.updater", "kinto_signer.cli.updater", "kinto_signer.cli.signer"]
+    "module",
+    ["kinto_signer", "kinto_signer.events", "kinto_signer.updater", "kinto_signer.cli.updater", "kinto_signer.cli.signer"],
 )
 def test_a_reader_loads_nothing_of_the_server(module):
     script = f"import {module}; {LOADED}"

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+import transaction
 
 from kinto_signer.errors import ConfigurationError, GuardRefusedError
 from kinto_signer.events import ReviewRequested
@@ -17,7 +18,7 @@ from kinto_signer.server import webhook
 from kinto_signer.server.webhook import Message, Webhook, WebhookSettings, deliver
 from tests.support.keys import write_key_pair
 from tests.support.receiver import Receiver
-from tests.support.workflow import BUCKET, SOURCE, review_site
+from tests.support.workflow import BUCKET, SOURCE, Unwilling, review_site
 
 SECRET = "correct-horse-battery-staple"
 TOKEN = "T0KEN-in-the-path"
@@ -111,13 +112,18 @@ def refuse(event):
     raise GuardRefusedError("no")
 
 
-def test_nothing_of_a_request_that_was_refused(everybodys, site):
+def fail_to_commit(event):
+    transaction.get().join(Unwilling(GuardRefusedError("no")))
+
+
+@pytest.mark.parametrize("refusal", [refuse, fail_to_commit])
+def test_nothing_of_a_request_that_was_refused(everybodys, site, refusal):
     registry = site.app.app.registry
     site.set_status("carol", "to-review", status=403)
     site.set_status("alice", "to-sign", status=403)
-    registry.registerHandler(refuse, (ReviewRequested,))
+    registry.registerHandler(refusal, (ReviewRequested,))
     site.set_status("alice", "to-review", status=403)
-    registry.unregisterHandler(refuse, (ReviewRequested,))
+    registry.unregisterHandler(refusal, (ReviewRequested,))
     assert told(everybodys) == []
     site.set_status("alice", "to-review", status=200)
     assert len(told(everybodys)) == 1

@@ -76,3 +76,23 @@ def review_site(key_pair, *, database=None, authority=None, preview=True, **extr
         body = {"data": {"members": [principals[user] for user in members]}}
         app.put_json(f"{BUCKET}/groups/regions-{group}", body)
     return site
+
+
+class Unwilling:
+    """Joins a transaction and refuses it at the very end, when every hook before the commit has run."""
+
+    transaction_manager = None
+
+    def __init__(self, error):
+        self.error = error
+
+    def tpc_vote(self, _transaction):
+        raise self.error
+
+    def sortKey(self):  # noqa: N802 - the interface of the package transaction
+        return "~"
+
+    def nothing(self, _transaction):
+        """The other steps."""
+
+    abort = tpc_begin = commit = tpc_finish = tpc_abort = nothing
