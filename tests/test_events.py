@@ -8,6 +8,7 @@ import transaction
 from kinto_signer.errors import GuardRefusedError
 from kinto_signer.events import ReviewApproved, ReviewCanceled, ReviewRejected, ReviewRequested
 from tests.support.keys import write_key_pair
+from tests.support.settings import authority_settings
 from tests.support.workflow import BUCKET, DESTINATION, SOURCE, review_site
 
 EVENTS = (ReviewRequested, ReviewApproved, ReviewRejected, ReviewCanceled)
@@ -158,6 +159,21 @@ def refuse(event):
 def refuse_later(event):
     """As the push to an authority that is down does."""
     transaction.get().addBeforeCommitHook(refuse, (event,))
+
+
+def test_a_subscriber_refuses_before_anything_is_sent(key_pair, live_kinto):
+    authority = live_kinto(authority_settings(), name="authority")
+    site = review_site(key_pair, authority=authority.url, preview=False)
+    client = authority.client("reader")
+    before = client.get_collection(bucket="main", id="regions")
+    site.make_ready()
+    site.set_status("alice", "to-review")
+    with listening(site, refuse, (ReviewApproved,)):
+        site.set_status("carol", "to-sign", status=403)
+    assert client.get_collection(bucket="main", id="regions") == before
+    assert client.get_records(bucket="main", collection="regions", id="fr") == []
+    site.set_status("carol", "to-sign", status=200)
+    assert len(client.get_records(bucket="main", collection="regions", id="fr")) == 1
 
 
 @pytest.fixture(scope="module", params=["memory", "postgresql"])
