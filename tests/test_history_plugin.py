@@ -1,5 +1,7 @@
 """Kinto's history plugin beside ours: what people asked for on the source, and nothing that the plugin did by itself."""
 
+import time
+
 import pytest
 
 from tests.support.keys import write_key_pair
@@ -116,6 +118,16 @@ def test_nobody_hides_a_change_behind_a_refresh(site, body):
     else:
         site.app.patch(SOURCE, body, content_type="application/json")
     assert statuses(site) == ["to-resign"]
+
+
+def test_nobody_hides_a_record_behind_a_refresh(site):
+    """A record that looks like a refresh, of the very same millisecond."""
+    moment = int(time.time() * 1000) + 60_000
+    site.app.put_json(f"{SOURCE}/records/at", {"data": {"status": "to-resign", "last_modified": moment}})
+    site.app.patch_json(SOURCE, {"data": {"status": "to-resign", "last_modified": moment}})
+    assert statuses(site) == []
+    (entry,) = entries(site, uri=f"{SOURCE}/records/at")
+    assert entry["target"]["data"]["last_modified"] == moment
 
 
 def test_a_refused_refresh_takes_nothing_away(site):

@@ -214,11 +214,12 @@ def test_a_queue_of_mails_is_used_where_one_is_set(key_pair, tmp_path):
     assert outbox(site) == []
 
 
-def test_installed_and_not_included_it_does_nothing(key_pair):
+def test_installed_and_not_included_it_does_nothing(key_pair, caplog):
     site = review_site(key_pair)
     site.app.patch_json(BUCKET, {"data": {"kinto-emailer": {"hooks": [hook(f"{PEER}.ReviewRequested")]}}})
     site.put("alice", "fr", name="France")
     site.set_status("alice", "to-review", status=200)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR and record.name != "kinto.config"] == []
 
 
 def test_a_release_that_listens_itself_is_left_alone(key_pair, monkeypatch, caplog):

@@ -26,8 +26,7 @@ def forget_refresh(request: Any, source: Place, change: Mapping[str, Any]) -> No
     """Remove the entry of a source's `change` (``{"old", "new"}``), if it does nothing but ask for ``to-resign``."""
     old, new = change.get("old") or {}, change["new"]
     different = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
-    nothing_else = different <= {"status", "last_modified"} and not _mentions_permissions(request)
-    if nothing_else and "history" in request.registry.api_capabilities:
+    if different <= {"status", "last_modified"} and not _mentions_permissions(request):
         _forget(request.registry, source, new["last_modified"])
 
 
