@@ -17,7 +17,7 @@ def capabilities(app):
 
 
 def test_the_capability():
-    shown = capabilities(reading_app(changes__resources="/buckets/main\n  blocked/addons"))["changes"]
+    shown = capabilities(reading_app(changes__resources="/buckets/main/\n  blocked/addons"))["changes"]
     assert set(shown) == {"version", "collections", "description", "url"}
     assert shown["collections"] == ["/buckets/main", "/buckets/blocked/collections/addons"]
 

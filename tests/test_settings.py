@@ -58,6 +58,20 @@ def test_the_environment_wins_and_is_read_as_text():
     assert found.get("allow_floats", "main-workspace", "c") is True
 
 
+def test_the_environment_names_buckets_and_collections_that_the_file_does_not():
+    environ = {"KINTO_SIGNER_B_ECDSA_PRIVATE_KEY": "bucket", "KINTO_SIGNER_B_QUICK_FR_ECDSA_PRIVATE_KEY": "collection"}
+    found = Settings({"signer.ecdsa.private_key": "all"}, SIGNER, environ)
+    places = {("other", "c"): "all", ("b", None): "bucket", ("b", "c"): "bucket", ("b", "quick-fr"): "collection"}
+    assert {place: found.get("ecdsa.private_key", *place) for place in places} == places
+    assert found.given("ecdsa.private_key", "b", "c").line == "kinto.signer.b.ecdsa.private_key = bucket"
+    assert found.warnings == ()
+
+
+def test_a_bad_value_in_the_environment_is_an_error_that_names_the_variable():
+    with pytest.raises(ConfigurationError, match=r"kinto.signer.allow_floats .*KINTO_SIGNER_B_C_ALLOW_FLOATS.* = perhaps"):
+        Settings({}, SIGNER, {"KINTO_SIGNER_B_C_ALLOW_FLOATS": "perhaps"})
+
+
 def test_values_that_kinto_parsed_already_are_text_again():
     found = settings(signer__authority__timeout_seconds=20, signer__allow_floats=True)
     assert found.get("authority.timeout_seconds") == 20
@@ -152,6 +166,31 @@ def test_a_collections_own_line_wins_over_its_buckets():
     assert found.of_source("s", "c").destination.name == "d/c"
 
 
+def test_a_collections_own_line_inside_the_buckets_of_another_line():
+    """As in the configuration that comes with kinto-remote-settings."""
+    found = parse_resources("/buckets/s -> /buckets/p -> /buckets/d\n/buckets/s/collections/a -> /buckets/d/collections/a")
+    assert [place.name for place in found.of_source("s", "a").places] == ["s/a", "d/a"]
+    assert [place.name for place in found.of_source("s", "b").places] == ["s/b", "p/b", "d/b"]
+    assert found.unsigned() == ()
+
+
+def test_two_sources_never_share_a_place():
+    """The line of the bucket gives way, and start-up says what is not signed (`Signing.warnings`)."""
+    found = parse_resources(
+        """
+        /buckets/s -> /buckets/d
+        /buckets/s/collections/a -> /buckets/d/collections/b
+        t/c;d/c
+        t/e;d/preview;x/y
+        """
+    )
+    assert found.of_source("s", "a").destination.name == "d/b"
+    assert [found.of_source("s", collection) for collection in ("b", "c", "preview")] == [None, None, None]
+    assert found.of_source("s", "f").destination.name == "d/f"
+    unsigned = {(wide.source.name, single.source.name) for wide, single in found.unsigned()}
+    assert unsigned == {("s/b", "s/a"), ("s/c", "t/c"), ("s/preview", "t/e")}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -166,7 +205,8 @@ def test_a_collections_own_line_wins_over_its_buckets():
         ("/buckets/a -> /buckets/b\n/buckets/a -> /buckets/c", "stands already"),
         ("/buckets/a -> /buckets/b\n/buckets/c -> /buckets/b", "stands already"),
         ("/buckets/a -> /buckets/b\n/buckets/b -> /buckets/c", "stands already"),
-        ("/buckets/a -> /buckets/b\n/buckets/c/collections/x -> /buckets/b/collections/x", "overlaps"),
+        ("/buckets/a -> /buckets/b\n/buckets/b/collections/x -> /buckets/c/collections/x", "overlaps"),
+        ("/buckets/a -> /buckets/b\n/buckets/c/collections/x -> /buckets/a/collections/x", "overlaps"),
     ],
 )
 def test_a_bad_line_is_quoted(text, words):
@@ -209,7 +249,18 @@ def p256(path):
             "kinto.signer.main-workspace.c.ecdsa.private_key = /nowhere/key.pem",
         ),
         ({"kinto__signer__ecdsa__public_key": "/nowhere/key.pem"}, "kinto.signer.ecdsa.public_key = /nowhere/key.pem"),
-        ({"kinto__signer__signer_backend": "kinto_signer.signer.autograph"}, "signer_backend = kinto_signer.signer.autograph"),
+        ({"kinto__signer__signer_backend": "paper"}, "kinto.signer.signer_backend = paper: no such signer is part of this"),
+        *(
+            (
+                {f"kinto__signer__{place}signer_backend": backend},
+                f"{place.replace('__', '.')}signer_backend = {backend}: signing with Autograph is not part of this release",
+            )
+            for place, backend in (
+                ("", "kinto_signer.signer.autograph"),
+                ("main-workspace__", "kinto_remote_settings.signer.backends.autograph"),
+                ("main-workspace__c__", "kinto_remote_settings.signer.signer.autograph"),
+            )
+        ),
         ({"kinto__signer__allow_floats": "perhaps"}, "kinto.signer.allow_floats = perhaps"),
     ],
 )
@@ -261,6 +312,7 @@ def test_lines_that_mean_nothing_are_warnings(key_pair, caplog, monkeypatch):
             **{"kinto__signer__main-workspac__allow_floats": "true", "kinto__signer__main-workspace__c__allow_floats": "true"},
             kinto__signer__authority__url="http://a.example.org",
             kinto__authority__resources="/buckets/main",
+            kinto__signer__resources="main-workspace/a;main/b\n/buckets/main-workspace -> /buckets/main",
         )
         start(key_pair, kinto__signer__authority__bootstrap="true")
     for words in (
@@ -269,6 +321,7 @@ def test_lines_that_mean_nothing_are_warnings(key_pair, caplog, monkeypatch):
         "has no kinto.signer.authority.auth",
         "kinto.authority.resources means nothing",
         "authority.bootstrap means nothing for main-workspace",
+        "main-workspace/b is not signed: /buckets/main/collections/b belongs to the line of /buckets/main-workspace/coll",
     ):
         assert words in caplog.text
     assert "main-workspace.c.allow_floats" not in caplog.text

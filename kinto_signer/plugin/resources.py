@@ -79,10 +79,31 @@ class Resources:
     configured: tuple[Resource, ...]
 
     def of_source(self, bucket: str, collection: str) -> Resource | None:
-        """The resource whose source is this collection, with collections filled in; None if it is no source."""
+        """The resource whose source is this collection, with collections filled in; None if it is no source.
+
+        None also where the bucket's line would copy it to a place that another line names for a collection of its own.
+        """
         fitting = [resource for resource in self.configured if resource.source.covers(bucket, collection)]
         fitting.sort(key=lambda resource: resource.source.collection is None)
-        return fitting[0].concrete(collection) if fitting else None
+        found = fitting[0].concrete(collection) if fitting else None
+        return None if found is None or self._taken_from(found) else found
+
+    def unsigned(self) -> tuple[tuple[Resource, Resource], ...]:
+        """Each source collection of a bucket's line that is not signed, and the line whose place it would be copied to."""
+        found: dict[Resource, Resource] = {}
+        singles = [resource for resource in self.configured if resource.source.collection]
+        for wide in [resource for resource in self.configured if not resource.source.collection]:
+            for single, place in [(one, place) for one in singles for place in one.places[1:]]:
+                collection = str(place.collection)
+                concrete = wide.concrete(collection)
+                if place in concrete.places[1:] and self.of_source(wide.source.bucket, collection) is None:
+                    found[concrete] = single
+        return tuple(found.items())
+
+    def _taken_from(self, resource: Resource) -> bool:
+        """Whether a copy's place is that of a line for another single collection: two sources never share one."""
+        others = (other for other in self.configured if other.source.collection and other.source != resource.source)
+        return any(place in resource.places[1:] for other in others for place in other.places[1:])
 
     def of_copy(self, bucket: str, collection: str) -> Resource | None:
         """The resource whose destination or preview is this collection, with collections filled in; None if it is neither."""
@@ -118,11 +139,12 @@ def parse_resources(text: str | None) -> Resources:
 def parse_places(setting: str, text: str | None) -> tuple[Place, ...]:
     """Parse a list of buckets and collections, separated by white space; `setting` is named in errors.
 
+    A slash may follow, as in the peers' configurations, where an entry is the beginning of an address.
     Raises ConfigurationError that quotes what is at fault.
     """
     places = []
     for written in (text or "").split():
-        match = _URI.match(written) or _SHORT.match(written)
+        match = _URI.match(written.removesuffix("/")) or _SHORT.match(written)
         if match is None:
             raise ConfigurationError(f"{setting} = {written}: {_NO_PLACE}.")
         places.append(Place(match["bucket"], match["collection"]))
@@ -149,16 +171,19 @@ def _parse_place(text: str, line: str) -> Place:
 
 
 def _refuse_twice(configured: Sequence[Resource], lines: Sequence[str]) -> None:
-    """No source, preview or destination twice, and nothing that is a source in one line and a copy in another."""
+    """No source, preview or destination twice, and nothing that is a source in one line and a copy in another.
+
+    A line may name a collection for itself in the bucket of another line: sources there, copies there (`of_source`).
+    """
     seen: dict[Place, str] = {}
     for resource, line in zip(configured, lines, strict=True):
         for place in resource.places:
             if place in seen:
                 raise _error(line, f"`{place.uri}` stands already in `{seen[place]}`")
             for other in seen:
-                both_sources = place == resource.source and _is_source(other, configured)
+                same_role = (place == resource.source) == _is_source(other, configured)
                 overlap = other.bucket == place.bucket and None in (other.collection, place.collection)
-                if overlap and not both_sources:
+                if overlap and not same_role:
                     raise _error(line, f"`{place.uri}` overlaps with `{seen[other]}`")
         seen.update(dict.fromkeys(resource.places, line))
 

@@ -143,11 +143,12 @@ class Settings:
         environ = os.environ if environ is None else environ
         self.table = table = table.with_labels(raw, environ)
         self._values = {key: _as_text(value) for key, value in _keys(raw, table.prefix)}
+        start = "KINTO_" + _as_variable(table.prefix)
+        self._environ = {variable: value for variable, value in environ.items() if variable.startswith(start)}
         for key in [*self._values, *(table.prefix + row.name for row in table.rows)]:
-            variable = "KINTO_" + _as_variable(key)
-            if variable in environ:
-                self._values[key] = environ[variable]
-        self.warnings = (*self._check_all(), *self._unknown_variables(environ))
+            if (text := self._text(key)) is not None:
+                self._values[key] = text
+        self.warnings = (*self._check_all(), *self._unknown_variables())
 
     def __repr__(self) -> str:
         return f"<Settings {sorted(self._values)}>"
@@ -156,24 +157,34 @@ class Settings:
         """The parsed value of the setting `name` for a source collection; its default where it is not set."""
         setting = self.table.by_name[name]
         for key in self._candidates(name, bucket, collection):
-            if key in self._values:
-                return setting.parse(self._values[key], key)
+            if (text := self._text(key)) is not None:
+                return setting.parse(text, key)
         return None if setting.default is None else PARSERS[setting.type](setting.default)
 
     def given(self, name: str, bucket: str | None = None, collection: str | None = None) -> Given | None:
         """The value of the setting, as text, with the line that gave it; None where no line does."""
         for key in self._candidates(name, bucket, collection):
-            if key in self._values:
+            if self._text(key) is not None:
                 return self._given(key)
         return None
+
+    def _text(self, key: str) -> str | None:
+        """What is written for `key`; a variable wins over the file, also one for a bucket that the file does not name."""
+        return self._environ.get("KINTO_" + _as_variable(key), self._values.get(key))
 
     def every(self, name: str) -> list[Given]:
         """Every value that the setting has anywhere."""
         return [self._given(key) for key in self._values if self.table.known_name(key) == name]
 
     def _given(self, key: str) -> Given:
-        value = self._values[key].strip()
+        value = (self._text(key) or "").strip()
         return Given(value, f"kinto.{key} = {value}")
+
+    def collections(self, bucket: str) -> tuple[str, ...]:
+        """The collections of `bucket` that have lines of their own: ids and regular expressions, as they are written."""
+        places = [self.table.place(key) for key in self._values]
+        own = [place[len(bucket) + 1 :] for place in places if place.startswith((f"{bucket}.", f"{bucket}_"))]
+        return tuple(dict.fromkeys(own))
 
     def misplaced(self, buckets: Collection[str]) -> Iterator[str]:
         """A warning for each line whose bucket is none of `buckets`, those that are signed."""
@@ -190,7 +201,7 @@ class Settings:
             head, tail = f"{prefix}{bucket}.", f".{name}"
             for key in self._values:
                 pattern = key.removeprefix(head).removesuffix(tail)
-                if key == f"{head}{pattern}{tail}" and _matches(pattern, collection):
+                if key == f"{head}{pattern}{tail}" and matches(pattern, collection):
                     yield key
         if bucket:
             yield f"{prefix}{bucket}.{name}"
@@ -206,10 +217,13 @@ class Settings:
                 table.by_name[name].parse(text, key)
                 _check_pattern(key, table.place(key))
 
-    def _unknown_variables(self, environ: Mapping[str, str]) -> Iterator[str]:
-        start = "KINTO_" + _as_variable(self.table.prefix)
-        for variable in environ:
-            if variable.startswith(start) and not any(variable.endswith("_" + _as_variable(name)) for name in self.table.by_name):
+    def _unknown_variables(self) -> Iterator[str]:
+        for variable, text in self._environ.items():
+            fitting = [row for row in self.table.rows if variable.endswith("_" + _as_variable(row.name))]
+            if fitting:
+                row = max(fitting, key=lambda row: len(row.name))
+                row.parse(text, f"{self.table.prefix}{row.name} (in the environment as {variable})")
+            else:
                 yield f"The environment variable {variable} names no setting of kinto-signer and means nothing."
 
 
@@ -224,7 +238,8 @@ def _as_variable(key: str) -> str:
     return re.sub(r"[.-]", "_", key).upper()
 
 
-def _matches(pattern: str, collection: str) -> bool:
+def matches(pattern: str, collection: str) -> bool:
+    """Whether a line for the collections `pattern` is about `collection`; the whole id has to match."""
     try:
         return re.fullmatch(pattern, collection) is not None
     except re.error:

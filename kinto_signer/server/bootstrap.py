@@ -73,6 +73,8 @@ def bootstrap(registry: Any) -> Iterator[Done]:
             if not listed:
                 missing = f"{authority.url} does not have it, or does not show it to the signer"
                 yield Done(configured.destination.bucket, missing)
+            of_source = registry.signing.resources.of_source
+            listed = [one for one in listed if of_source(one.source.bucket, str(one.source.collection)) == one]
             found |= {resource.destination.name: resource for resource in listed}
         for resource in found.values():
             try:

@@ -106,7 +106,8 @@ class _SignerCheck:
         if resource.destination.collection:
             return [resource.destination.name]
         try:
-            return [f"{bucket}/{collection}" for collection in remote(settings).collections(bucket)]
+            listed = remote(settings).collections(bucket)
+            return [f"{bucket}/{collection}" for collection in listed if self._follows(resource, collection)]
         except CredentialsError:  # said already, or no such bucket, for which Kinto answers the same
             return []
         except KintoSignerError as error:
@@ -127,10 +128,15 @@ class _SignerCheck:
                 sides = []
                 for place in (resource.source, resource.destination):
                     there = [place.collection] if place.collection else repository.collections(place.bucket)
-                    names = [place.within(collection).name for collection in there]
+                    names = [place.within(collection).name for collection in there if self._follows(resource, collection)]
                     sides.append([name for name in names if repository.attributes(name) is not None])
                 found[resource] = (sides[0], sides[1])
         return found
+
+    def _follows(self, resource: Resource, collection: str) -> bool:
+        """Whether this line is the one for `collection`; one for a single collection wins over that of its bucket."""
+        source = resource.source.within(collection)
+        return self.signing.resources.of_source(source.bucket, str(source.collection)) == resource.concrete(collection)
 
     def _names(self, resource: Resource) -> list[str]:
         """The destinations that S has, or will have."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kinto_signer.core.trust import Trust
 from kinto_signer.core.workflow import FourEyes
 from kinto_signer.errors import ConfigurationError
-from kinto_signer.plugin.resources import Place, Resource, Resources, parse_resources
-from kinto_signer.plugin.settings import Settings
+from kinto_signer.plugin.resources import ID, Place, Resource, Resources, parse_resources
+from kinto_signer.plugin.settings import Settings, matches
 from kinto_signer.plugin.tables import SIGNER, lines_without_plugin
 from kinto_signer.server import other_plugins
 from kinto_signer.server.groups import Groups, groups_of
@@ -72,13 +72,26 @@ class Signing:
         settings = Settings(raw, SIGNER)
         signing = cls(settings, parse_resources(settings.get("resources")), str(raw.get("storage_url", "")))
         signing.elsewhere = (*lines_without_plugin(raw), *other_plugins.warnings(raw, signing.resources))
-        for resource in signing.resources.configured:
+        for resource in (*signing.resources.configured, *signing.with_own_settings()):
             signing.signer(resource)
             signing.authorities(resource)
         for given in settings.every("ecdsa.private_key"):
             if not any(given.value in key for key in signing._signers):
                 BACKENDS["local"](lambda name, given=given: given if name == "ecdsa.private_key" else None)  # type: ignore[misc]
         return signing
+
+    def with_own_settings(self, existing: Callable[[str], Iterable[str]] = lambda bucket: ()) -> tuple[Resource, ...]:
+        """Collections with settings of their own that are signed by the line of their bucket.
+
+        existing: gives the collections of a bucket, for settings whose collection is a regular expression.
+        """
+        found: list[Resource | None] = []
+        for bucket in [resource.source.bucket for resource in self.resources.configured if not resource.source.collection]:
+            written = self.settings.collections(bucket)
+            matching = [one for one in existing(bucket) if any(matches(pattern, one) for pattern in written)]
+            named = [one for one in written if re.fullmatch(ID, one)]
+            found += [self.resources.of_source(bucket, one) for one in (*named, *matching)]
+        return tuple(dict.fromkeys(one for one in found if one is not None and one not in self.resources.configured))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -87,6 +100,10 @@ class Signing:
             *self.settings.warnings,
             *self.elsewhere,
             *self.settings.misplaced({r.source.bucket for r in self.resources.configured}),
+        ]
+        found += [
+            f"{wide.source.name} is not signed: {wide.destination.uri} belongs to the line of {single.source.uri}."
+            for wide, single in self.resources.unsigned()
         ]
         for resource in self.resources.configured:
             authorities = self.authorities(resource)
@@ -110,8 +127,9 @@ class Signing:
 
         backend = self.settings.get("signer_backend", bucket, collection)
         if backend not in BACKENDS:
-            known = ", ".join(sorted(BACKENDS))
-            raise ConfigurationError(f"kinto.signer.signer_backend = {backend}: no such signer in this release. Known: {known}.")
+            line = given.line if (given := read("signer_backend")) else f"kinto.signer.signer_backend = {backend}"
+            what = "signing with Autograph is not" if backend.endswith(".autograph") else "no such signer is"
+            raise ConfigurationError(f"{line}: {what} part of this release. Known: {', '.join(sorted(BACKENDS))}.")
         private, public = read("ecdsa.private_key"), read("ecdsa.public_key")
         key = (backend, private.value if private else "", public.value if public else "")
         if key not in self._signers:
