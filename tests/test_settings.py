@@ -97,7 +97,6 @@ def test_an_unknown_name_is_a_warning_that_names_the_nearest():
         ({"signer.authority.url": "http://a.example.org:99999/v1"}, "not a possible port"),
         ({"signer.authority.url": "http://a.example.org/v1?x=1"}, "kinto.signer.authority.url = http://a.example.org/v1?x=1"),
         ({"signer.authority.auth": SECRET}, "user:password"),
-        ({"signer.b.autograph.server_url": "https://x.example.org"}, "Not part of this release"),
         ({"signer.four_eyes": "six"}, "kinto.signer.four_eyes = six: neither requester nor contributors."),
         ({"signer.mass_deletion_percent": "101"}, "not a whole number from 0 to 100"),
         ({"signer.editors_group": "{nobody}"}, "not the name of a group"),
@@ -116,6 +115,30 @@ def test_settings_that_are_off_are_accepted_and_nothing_shows_a_secret():
     found = settings(signer__to_review_enabled="false", signer__authority__auth=f"u:{SECRET}")
     assert found.get("to_review_enabled") is False
     assert SECRET not in repr(found)
+
+
+IDLE = {
+    "hard_delete_destination_on_source_deletion": "true",
+    "autograph.server_url": "https://autograph.example.org",
+    "autograph.hawk_id": "kinto",
+    "autograph.hawk_secret": SECRET,
+    "autograph.key_ids": "remote-settings",
+    "heartbeat_certificate_min_remaining_days": "10",
+    "heartbeat_certificate_max_remaining_days": "30",
+    "heartbeat_certificate_percentage_remaining_validity": "5",
+}
+
+
+@pytest.mark.parametrize("name", IDLE)
+def test_a_peers_setting_without_effect_is_a_warning_and_no_error(name):
+    (warning,) = settings(**{f"signer.main.{name}": IDLE[name]}).warnings
+    assert f"kinto.signer.main.{name} means nothing here." in warning
+    assert SECRET not in warning
+
+
+def test_no_other_setting_is_without_effect_and_one_that_is_off_is_not_mentioned():
+    assert {row.name for row in SIGNER.rows if row.idle} == IDLE.keys()
+    assert settings(signer__hard_delete_destination_on_source_deletion="false").warnings == ()
 
 
 def test_every_setting_has_a_default_that_its_own_type_accepts():

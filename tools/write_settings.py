@@ -27,11 +27,11 @@ PARTS = {
     RECORD_CACHE: "Caches (beside Kinto's own names)",
 }
 
-NOT_OFFERED = """
-Names that are known but not offered
-------------------------------------
+IDLE = """
+Names that are known and mean nothing
+-------------------------------------
 
-kinto-signer 8 and kinto-remote-settings have these settings too. This release has not: switching one on is an error at
+kinto-signer 8 and kinto-remote-settings act on these settings. Here they change nothing, and switching one on is a warning at
 start-up.
 
 """
@@ -39,15 +39,13 @@ start-up.
 
 def page() -> str:
     parts = [part(table, title) for table, title in PARTS.items()]
-    others = [
-        f"* ``kinto.{table.prefix}{row.name}``: {literal(row.doc)}" for table in TABLES for row in table.rows if not row.offered
-    ]
-    return HEAD + "".join(parts) + (NOT_OFFERED + "\n".join(others) + "\n" if others else "")
+    others = [f"* ``kinto.{table.prefix}{row.name}``: {literal(row.doc)}" for table in TABLES for row in table.rows if row.idle]
+    return HEAD + "".join(parts) + (IDLE + "\n".join(others) + "\n" if others else "")
 
 
 def part(table: Table, title: str) -> str:
     table = replace(table, rows=(*table.rows, *(row for family in table.families for row in family.rows(["LABEL"]))))
-    return "\n".join(["", title, "-" * len(title), *(entry(table, row) for row in table.rows if row.offered)])
+    return "\n".join(["", title, "-" * len(title), *(entry(table, row) for row in table.rows if not row.idle)])
 
 
 def entry(table: Table, setting: Setting) -> str:

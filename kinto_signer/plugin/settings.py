@@ -27,8 +27,8 @@ class Setting:
 
     type: how the value is written (``text``, ``boolean``, ``seconds``, ``list``, ``file``, ``url``,
     ``bytes``, ``integer``, ``lifetime``: whole seconds, 0 included). scope: ``server``, or
-    ``collection`` where it may be set per bucket and collection. offered: False for names of the peers that this release
-    knows but does not act on; switching one of them on is refused, since ignoring it in silence would be worse.
+    ``collection`` where it may be set per bucket and collection. idle: a name of the peers that this release knows and does not
+    act on; switching one of them on is a warning that says so.
     """
 
     name: str
@@ -37,18 +37,15 @@ class Setting:
     doc: str
     scope: str = "collection"
     secret: bool = False
-    offered: bool = True
+    idle: bool = False
 
     def parse(self, text: str, key: str) -> Any:
         """The value that `text` stands for. Raises ConfigurationError that quotes the line (without a secret)."""
         try:
-            value = PARSERS[self.type](text)
+            return PARSERS[self.type](text)
         except ValueError as error:
             shown = "(hidden)" if self.secret else re.sub(r"//[^/]*@", "//(hidden)@", text)
             raise ConfigurationError(f"kinto.{key} = {shown}: {error}") from None
-        if not self.offered and value:
-            raise ConfigurationError(f"kinto.{key} = {text}: {self.doc} Not part of this release: remove the line.")
-        return value
 
 
 @dataclass(frozen=True)
@@ -214,8 +211,10 @@ class Settings:
             if name is None:
                 yield table.unknown(key)
             else:
-                table.by_name[name].parse(text, key)
+                value = table.by_name[name].parse(text, key)
                 _check_pattern(key, table.place(key))
+                if value and table.by_name[name].idle:
+                    yield f"kinto.{key} means nothing here. {table.by_name[name].doc}"
 
     def _unknown_variables(self) -> Iterator[str]:
         for variable, text in self._environ.items():

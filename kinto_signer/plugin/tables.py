@@ -21,6 +21,8 @@ _AUTHORITY_ROWS = (
 )
 """What is set about one authority: ``authority.url`` where there is one, ``authority.eu.url`` for each of several."""
 
+_AUTOGRAPH = "Signing with Autograph is not part of this release; what signs is `signer_backend`."
+
 SIGNER = Table(
     "signer.",
     (
@@ -146,24 +148,23 @@ SIGNER = Table(
         ),
         Setting("webhook.secret", "text", None, "Key of the HMAC-SHA256 that such an announcement carries.", secret=True),
         Setting("webhook.timeout_seconds", "seconds", "5", "Total time that one announcement may take."),
-        # Names of kinto-signer and kinto-remote-settings that are known, and not part of this release.
+        # Names of kinto-signer and kinto-remote-settings that are known, and without effect.
         Setting(
             "hard_delete_destination_on_source_deletion",
             "boolean",
             "false",
-            "Means nothing here: where a source is deleted, its destination becomes a signed empty state with tombstones.",
+            "Where a source is deleted, its destination becomes a signed empty state with tombstones.",
+            idle=True,
         ),
-        Setting("autograph.server_url", "text", "", "Signing with Autograph.", offered=False),
-        Setting("autograph.hawk_id", "text", "", "Signing with Autograph.", offered=False),
-        Setting("autograph.hawk_secret", "text", "", "Signing with Autograph.", secret=True),
-        Setting("autograph.key_ids", "text", "remote-settings", "Signing with Autograph; means nothing with a local key."),
-        Setting("heartbeat_certificate_min_remaining_days", "text", "10", "Certificates; means nothing with a local key."),
-        Setting("heartbeat_certificate_max_remaining_days", "text", "30", "Certificates; means nothing with a local key."),
-        Setting(
-            "heartbeat_certificate_percentage_remaining_validity",
-            "text",
-            "5",
-            "Certificates; means nothing with a local key.",
+        *(Setting(f"autograph.{name}", "text", None, _AUTOGRAPH, idle=True) for name in ("server_url", "hawk_id", "key_ids")),
+        Setting("autograph.hawk_secret", "text", None, _AUTOGRAPH, secret=True, idle=True),
+        *(
+            Setting(f"heartbeat_certificate_{name}", "text", default, "A key of its own in a file has no certificate.", idle=True)
+            for name, default in (
+                ("min_remaining_days", "10"),
+                ("max_remaining_days", "30"),
+                ("percentage_remaining_validity", "5"),
+            )
         ),
     ),
     families=(Family("authorities", "authority", _AUTHORITY_ROWS),),

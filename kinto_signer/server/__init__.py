@@ -10,7 +10,7 @@ from pyramid.exceptions import ConfigurationError as PyramidConfigurationError
 from kinto_signer import __version__, changes
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.plugin import answers, rollback
-from kinto_signer.server import bootstrap, capability, deleting, door, heartbeat, listeners, notifying, values
+from kinto_signer.server import bootstrap, capability, deleting, door, heartbeat, listeners, notifying, starting, values
 from kinto_signer.server.journal import Journal
 from kinto_signer.server.signing import Signing, order_warnings
 
@@ -36,6 +36,7 @@ def includeme(config: Any) -> None:
     config.include(notifying)
     config.include(listeners)
     config.include(deleting)
+    config.include(starting)
     config.include(bootstrap)
     if signing.served or changes.configured(config.get_settings()):
         changes.include_for(config, signing.served)

@@ -9,7 +9,7 @@ from typing import Any
 
 from kinto_signer.core.changeset import EMPTY, Changeset
 from kinto_signer.core.comparison import content_differs, named
-from kinto_signer.core.findings import Finding, differs, failed
+from kinto_signer.core.findings import Finding, differs, failed, misconfigured
 from kinto_signer.core.trust import Trust, check
 from kinto_signer.core.workflow import Status
 from kinto_signer.errors import CredentialsError, KintoSignerError, VerificationError
@@ -18,8 +18,9 @@ from kinto_signer.plugin.looking import STORAGE, looking, usable
 from kinto_signer.plugin.resources import Resource
 from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server.checking_authority import Destination, check_authority
-from kinto_signer.server.checking_settings import check_settings
+from kinto_signer.server.checking_settings import WHERE, check_settings
 from kinto_signer.server.signing import AuthoritySettings, Signing
+from kinto_signer.server.starting import unclear_groups
 from kinto_signer.server.taking_over import remote
 
 
@@ -63,6 +64,7 @@ class _SignerCheck:
         self.findings: list[Finding] = check_settings(self.signing, registry.settings.get("includes"))
         storage, self.readable = usable(registry.storage, ini)
         self.findings.append(storage)
+        self._check_groups()
 
     def run(self) -> list[Subject]:
         """Ask every authority about itself; returns what is then to be examined."""
@@ -78,6 +80,14 @@ class _SignerCheck:
                 found[name] = Subject(name, self.signing.trust(resource), (*own, *filter(None, servers.values())))
         self.findings += self._sources()
         return [subject for subject in found.values() if subject.places]
+
+    def _check_groups(self) -> None:
+        if not self.readable:
+            return
+        with looking(self.storage) as seen:
+            problem = unclear_groups(self.signing, seen)
+        if problem:
+            self.findings.append(misconfigured(WHERE, "groups", problem))
 
     def _authorities(self) -> dict[AuthoritySettings, list[Resource]]:
         found: dict[AuthoritySettings, list[Resource]] = {}

@@ -43,6 +43,7 @@ def check_settings(signing: Signing, includes: object) -> list[Finding]:
     found += [warned(WHERE, "settings", line) for line in signing.warnings]
     if not order:
         found.append(fine(WHERE, "kinto.includes: kinto_signer is last"))
+    found += [fine(WHERE, rule) for rule in signing.rules]
     return found
 
 

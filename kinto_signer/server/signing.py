@@ -199,16 +199,22 @@ class Signing:
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """A line about each configured resource: who may publish."""
-        found = []
-        for resource in self.resources.configured:
-            rules = self.workflow(resource)
-            reviews = "published without review"
-            if rules.reviews:
-                reviews = f"reviews on, who cannot approve: four_eyes = {rules.four_eyes.value}"
-            who = f"groups {rules.groups.editors} and {rules.groups.reviewers}" if rules.groups.checked else "no groups checked"
-            found.append(f"{resource.source.uri}: {reviews}; {who}")
-        return tuple(found)
+        """A line about each configured resource, and each collection with settings of its own: who may publish."""
+        return tuple(f"{one.source.uri}: {self._rule(one)}" for one in (*self.resources.configured, *self.with_own_settings()))
+
+    def _rule(self, resource: Resource) -> str:
+        rules = self.workflow(resource)
+        groups = rules.groups
+        who = "whoever may write it may request and approve (no groups are checked)"
+        if groups.checked:
+            who = f"the group {groups.editors} may request, the group {groups.reviewers} may approve"
+        if not rules.reviews:
+            return f"published without a review (to_review_enabled = false); {who}."
+        excluded = {
+            FourEyes.REQUESTER: "who asked for the review last",
+            FourEyes.CONTRIBUTORS: "who edited or submitted something since the last publication",
+        }
+        return f"reviews are on; {who}, but not {excluded[rules.four_eyes]} (four_eyes = {rules.four_eyes.value})."
 
     def copied_attributes(self, resource: Resource) -> tuple[str, ...]:
         """Which attributes of the source are published beside its records."""
