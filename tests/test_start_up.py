@@ -83,8 +83,7 @@ def test_start_up_says_which_rule_is_in_force(key_pair, caplog, name):
 def test_and_of_collections_with_settings_of_their_own(key_pair, caplog):
     with caplog.at_level(logging.INFO, "kinto_signer"):
         review_site(key_pair, **{"kinto__signer__main-workspace__regions__to_review_enabled": "false"})
-    said = "/buckets/main-workspace/collections/regions: published without a review (to_review_enabled = false); the group regions-editors"
-    assert said in caplog.text
+    assert "/buckets/main-workspace/collections/regions: published without a review (to_review_enabled = false)" in caplog.text
 
 
 def test_check_says_it_too(key_pair, database, tmp_path, capsys, monkeypatch):
