@@ -62,8 +62,7 @@ def test_a_database_that_does_not_answer_stops_nothing(key_pair, caplog):
 RULES = {
     "requester": (
         {},
-        "reviews are on; the group {collection_id}-editors may request, the group {collection_id}-reviewers may approve, "
-        "but not who asked for the review last (four_eyes = requester).",
+        "the group {collection_id}-reviewers may approve, but not who asked for the review last (four_eyes = requester).",
     ),
     "contributors": ({"four_eyes": "contributors"}, "but not who edited or submitted something since the last publication"),
     "nobody": ({"group_check_enabled": "false"}, "whoever may write it may request and approve (no groups are checked), but not"),

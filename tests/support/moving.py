@@ -1,8 +1,11 @@
 """Servers that were configured for a peer, moved to this package as ``docs/moving.rst`` says: one line of the file changes."""
 
+import json
 import re
+from contextlib import closing
 from pathlib import Path
 
+import psycopg2
 import webtest
 from pyramid.paster import get_app
 
@@ -66,3 +69,22 @@ def verified(app, source):
     state = StorageRepository(registry.storage).changeset(resource.destination.name)
     check(resource.destination.name, state, registry.signing.trust(resource))
     return {record["id"]: record for record in state.records}
+
+
+STORED = Path(__file__).parents[1] / "data" / "kinto-signer-8.json"
+_ROWS = {
+    "objects": "INSERT INTO objects (resource_name, parent_id, id, last_modified, deleted, data) "
+    "VALUES (%s, %s, %s, from_epoch(%s), %s, %s)",
+    "timestamps": "INSERT INTO timestamps (resource_name, parent_id, last_modified) VALUES (%s, %s, from_epoch(%s))",
+    "access_control_entries": "INSERT INTO access_control_entries (object_id, permission, principal) VALUES (%s, %s, %s)",
+    "user_principals": "INSERT INTO user_principals (user_id, principal) VALUES (%s, %s)",
+}
+
+
+def load_stored(database, stored):
+    """Put the rows of `STORED`, parsed, into a database that has Kinto's tables only."""
+    with closing(psycopg2.connect(database)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")  # no trigger: every timestamp stays
+        for table, statement in _ROWS.items():
+            for row in stored[table]:
+                cursor.execute(statement, [json.dumps(value) if isinstance(value, dict) else value for value in row])
