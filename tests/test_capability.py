@@ -33,7 +33,7 @@ def start(key_pair, **lines):
 def entry(collection, *, source=(), **rules):
     found = {role: {**place, "collection": collection} for role, place in WHOLE_BUCKET.items()}
     found["source"] |= dict(source)
-    return {**found, **rules}
+    return {**found, **dict(source), **rules}
 
 
 def test_as_kinto_remote_settings_has_it(key_pair):
@@ -94,6 +94,7 @@ def test_what_is_set_for_a_bucket(key_pair):
     assert other["four_eyes"] == "contributors"
     assert other["group_check_enabled"] is True
     # kinto-admin replaces {collection_id} only.
+    assert other["editors_group"] == "s-{collection_id}-writers"
     assert other["source"] == {"bucket": "s", "collection": None, "editors_group": "s-{collection_id}-writers"}
 
 

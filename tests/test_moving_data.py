@@ -166,7 +166,7 @@ def test_the_next_edit_is_reviewed_and_published(start, peer):
         assert later[preview] > clocks[preview]
 
 
-@pytest.mark.parametrize(("peer", "four_eyes"), zip(LINES, ["contributors", "requester"], strict=True))
+@pytest.mark.parametrize(("peer", "four_eyes"), list(zip(LINES, ["contributors", "requester"], strict=True)))
 def test_a_review_that_was_requested_before_goes_on(start, peer, four_eyes):
     site = start(peer, four_eyes=four_eyes)
     uri, clocks = f"{SOURCE}/reviewing", site.clocks()

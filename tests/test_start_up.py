@@ -49,6 +49,27 @@ def test_groups_of_kinto_signer_8_stop_a_server_that_was_not_told_which_groups_c
     assert Command(capsys, monkeypatch, tmp_path)(settings | LINES).code == 0
 
 
+def test_sources_that_nobody_can_approve_are_a_warning(settings, caplog, tmp_path, capsys, monkeypatch):
+    unchecked = settings | {"kinto.signer.group_check_enabled": "false"}
+    app = webtest_app(unchecked)
+    for collection in ("a", "b"):
+        app.put_json(f"{BUCKET}/collections/{collection}", {})
+    webtest_app(unchecked)
+    assert "Nobody can approve" not in caplog.text
+
+    checked = settings | LINES | {"kinto.signer.reviewers_group": "{collection_id}-reviewers"}
+    webtest_app(checked)
+    said = "Nobody can approve main-workspace/a and 1 more: there is no group a-reviewers in the bucket."
+    assert said in caplog.text
+    found = Command(capsys, monkeypatch, tmp_path)(checked)
+    assert found.one("groups", said, level="warning")
+    caplog.clear()
+    for collection in ("a", "b"):
+        app.put_json(f"{BUCKET}/groups/{collection}-reviewers", {"data": {"members": []}})
+    webtest_app(checked)
+    assert "Nobody can approve" not in caplog.text
+
+
 def test_a_group_of_another_name_or_in_another_bucket_stops_nothing(settings):
     webtest_app(settings | {"kinto.signer.resources": "/buckets/other -> /buckets/main"})
 

@@ -39,11 +39,13 @@ def capability(signing: Signing, version: str, own: Iterable[Resource] | None = 
 def _resource(signing: Signing, resource: Resource) -> dict[str, Any]:
     """Where the resource goes, and what is set otherwise than for the server as a whole."""
     here, everywhere = signing.workflow(resource), signing.workflow(_ANYWHERE)
-    rules, usual = _rules(here), _rules(everywhere)
+    rules, usual, groups = _rules(here), _rules(everywhere), _other_groups(signing, resource, here)
     return {
-        "source": {**_place(resource.source), **_other_groups(signing, resource, here)},
+        # kinto-admin looks for the groups inside of `source`; kinto-signer 8 had them beside it.
+        "source": {**_place(resource.source), **groups},
         "preview": _place(resource.preview or resource.destination),
         "destination": _place(resource.destination),
+        **groups,
         **{name: value for name, value in rules.items() if value != usual[name]},
     }
 
@@ -57,7 +59,7 @@ def _rules(settings: WorkflowSettings) -> dict[str, Any]:
 
 
 def _other_groups(signing: Signing, resource: Resource, here: WorkflowSettings) -> dict[str, str]:
-    """The groups that are not those which the server's templates give; kinto-admin looks for them inside ``source``."""
+    """The groups that are not those which the server's templates give."""
     bucket, collection = resource.source.bucket, resource.source.collection
     usual = groups_of(signing.settings, _ANYWHERE).names
     found = {}

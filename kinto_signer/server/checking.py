@@ -9,7 +9,7 @@ from typing import Any
 
 from kinto_signer.core.changeset import EMPTY, Changeset
 from kinto_signer.core.comparison import content_differs, named
-from kinto_signer.core.findings import Finding, differs, failed, misconfigured
+from kinto_signer.core.findings import Finding, differs, failed, misconfigured, warned
 from kinto_signer.core.trust import Trust, check
 from kinto_signer.core.workflow import Status
 from kinto_signer.errors import CredentialsError, KintoSignerError, VerificationError
@@ -20,7 +20,7 @@ from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server.checking_authority import Destination, check_authority
 from kinto_signer.server.checking_settings import WHERE, check_settings
 from kinto_signer.server.signing import AuthoritySettings, Signing
-from kinto_signer.server.starting import unclear_groups
+from kinto_signer.server.starting import missing_groups, unclear_groups
 from kinto_signer.server.taking_over import remote
 
 
@@ -85,9 +85,11 @@ class _SignerCheck:
         if not self.readable:
             return
         with looking(self.storage) as seen:
-            problem = unclear_groups(self.signing, seen)
+            problem, missing = unclear_groups(self.signing, seen), missing_groups(self.signing, seen)
         if problem:
             self.findings.append(misconfigured(WHERE, "groups", problem))
+        elif missing:
+            self.findings.append(warned(WHERE, "groups", missing))
 
     def _authorities(self) -> dict[AuthoritySettings, list[Resource]]:
         found: dict[AuthoritySettings, list[Resource]] = {}

@@ -14,8 +14,9 @@ from kinto_signer import __version__
 from kinto_signer.core.workflow import EDITORS, REVIEWERS
 from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server import capability
-from kinto_signer.server.groups import as_kinto_signer_8
+from kinto_signer.server.groups import as_kinto_signer_8, groups_of
 from kinto_signer.server.signing import Signing
+from kinto_signer.server.status import sources_in
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +37,14 @@ def on_application_created(event: Any) -> None:
         with transaction.manager:
             problem = unclear_groups(registry.signing, registry.storage)
             own = registry.signing.with_own_settings(StorageRepository(registry.storage).collections)
+            warning = missing_groups(registry.signing, registry.storage)
     except BackendError as error:
         logger.warning("The database does not answer, so that the names of groups were not looked at: %s", error)
         return
     if problem:
         raise PyramidConfigurationError(problem)
+    if warning:
+        logger.warning("%s", warning)
     shown = registry.api_capabilities["signer"]
     shown["resources"] = capability.capability(registry.signing, __version__, own)["resources"]
 
@@ -54,6 +58,23 @@ def unclear_groups(signing: Signing, storage: Any) -> str | None:
         if found:
             return _message(bucket, found)
     return None
+
+
+def missing_groups(signing: Signing, storage: Any) -> str | None:
+    """A warning about sources that nobody can publish, since there is no group of reviewers, as of a peer without groups."""
+    found = []
+    for resource in sources_in(signing, storage):
+        groups = groups_of(signing.settings, resource)
+        if groups.checked and not _has_group(storage, groups.bucket, groups.reviewers):
+            found.append((resource.source.name, groups.reviewers))
+    if not found:
+        return None
+    source, group = found[0]
+    others = f" and {len(found) - 1} more" if found[1:] else ""
+    return (
+        f"Nobody can approve {source}{others}: there is no group {group} in the bucket. Make it, or set "
+        "kinto.signer.group_check_enabled = false, by which whoever may write a collection may approve it."
+    )
 
 
 def _has_group(storage: Any, bucket: str, name: str) -> bool:

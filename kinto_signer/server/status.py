@@ -22,7 +22,12 @@ ASK_S = 2.0
 
 def sources(registry: Any) -> Iterator[Resource]:
     """Every source collection that is there, with collections filled in."""
-    signing, repository = registry.signing, StorageRepository(registry.storage)
+    return sources_in(registry.signing, registry.storage)
+
+
+def sources_in(signing: Signing, storage: Any) -> Iterator[Resource]:
+    """The same of any storage."""
+    repository = StorageRepository(storage)
     for configured in signing.resources.configured:
         bucket, collection = configured.source.bucket, configured.source.collection
         for found in [collection] if collection else repository.collections(bucket):
