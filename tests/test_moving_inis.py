@@ -78,7 +78,7 @@ def test_kinto_signer_8_reviews_and_publishes(kinto_signer_8):
     assert keys[0] == keys[3]
 
 
-def test_kinto_signer_8_serves_what_kinto_changes_served(kinto_signer_8):
+def test_kinto_signer_8_serves_what_kinto_changes_served_and_shows_its_capabilities(kinto_signer_8):
     app = kinto_signer_8
     alice = Person(app, "alice")
     for source in ("staging/regions", "certs/revoked-staging", "certs/other", "drafts/notices"):
@@ -94,9 +94,7 @@ def test_kinto_signer_8_serves_what_kinto_changes_served(kinto_signer_8):
     assert set(changeset) == {"metadata", "timestamp", "changes"}
     assert changeset["metadata"]["signature"]["mode"] == "p384ecdsa"
 
-
-def test_kinto_signer_8_as_the_capability_shows_it(kinto_signer_8):
-    capabilities = kinto_signer_8.get("/").json["capabilities"]
+    capabilities = app.get("/").json["capabilities"]
     shown = capabilities["signer"]
 
     assert {name: shown[name] for name in ("group_check_enabled", "to_review_enabled", "editors_group", "reviewers_group")} == {
@@ -156,8 +154,9 @@ def test_remote_settings_reviews_and_publishes(remote_settings, caplog):
     assert app.get(f"{MONITOR}/changeset?_expected=0&_since=%221%22", status=307).headers["Location"].endswith("_expected=0")
 
 
-def test_remote_settings_as_the_capability_shows_it(remote_settings, caplog):
-    capabilities = remote_settings.get("/").json["capabilities"]
+def test_remote_settings_start_up(tmp_path, caplog):
+    """What the capability shows, and a warning for each line without effect."""
+    capabilities = start(moved("kinto-remote-settings.ini"), tmp_path, "ecdsa").get("/").json["capabilities"]
     shown = capabilities["signer"]
     assert (shown["group_check_enabled"], shown["to_review_enabled"]) == (True, True)
     assert (shown["editors_group"], shown["reviewers_group"]) == ("{collection_id}-editors", "{collection_id}-reviewers")
@@ -175,10 +174,6 @@ def test_remote_settings_as_the_capability_shows_it(remote_settings, caplog):
         "/buckets/lists",
         "/buckets/lists-preview",
     ]
-
-
-def test_remote_settings_lines_without_effect_are_warnings(tmp_path, caplog):
-    start(moved("kinto-remote-settings.ini"), tmp_path, "ecdsa")
 
     warned = [record.getMessage() for record in caplog.records if record.name.startswith("kinto_signer")]
     idle = {found[1] for message in warned if (found := re.match(r"kinto\.signer\.(\S+) means nothing here", message))}

@@ -64,6 +64,8 @@ def test_the_environment_names_buckets_and_collections_that_the_file_does_not():
     places = {("other", "c"): "all", ("b", None): "bucket", ("b", "c"): "bucket", ("b", "quick-fr"): "collection"}
     assert {place: found.get("ecdsa.private_key", *place) for place in places} == places
     assert found.given("ecdsa.private_key", "b", "c").line == "kinto.signer.b.ecdsa.private_key = bucket"
+    assert {given.value for given in found.every("ecdsa.private_key")} == {"all", "bucket", "collection"}
+    assert found.every("ecdsa.public_key") == []
     assert found.warnings == ()
 
 

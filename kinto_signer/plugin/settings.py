@@ -171,7 +171,10 @@ class Settings:
 
     def every(self, name: str) -> list[Given]:
         """Every value that the setting has anywhere."""
-        return [self._given(key) for key in self._values if self.table.known_name(key) == name]
+        named = {"KINTO_" + _as_variable(key) for key in self._values}
+        elsewhere = {variable: text for variable, text in self._environ.items() if variable not in named}
+        found = [self._given(key) for key in self._values if self.table.known_name(key) == name]
+        return found + [Given(text, variable) for variable, text in elsewhere.items() if self._row_of(variable, name)]
 
     def _given(self, key: str) -> Given:
         value = (self._text(key) or "").strip()
@@ -218,12 +221,16 @@ class Settings:
 
     def _unknown_variables(self) -> Iterator[str]:
         for variable, text in self._environ.items():
-            fitting = [row for row in self.table.rows if variable.endswith("_" + _as_variable(row.name))]
-            if fitting:
-                row = max(fitting, key=lambda row: len(row.name))
+            if row := self._row_of(variable):
                 row.parse(text, f"{self.table.prefix}{row.name} (in the environment as {variable})")
             else:
                 yield f"The environment variable {variable} names no setting of kinto-signer and means nothing."
+
+    def _row_of(self, variable: str, name: str | None = None) -> Setting | None:
+        """The row with the longest name that the variable ends with; None if that is not `name`, where it is given."""
+        fitting = [row for row in self.table.rows if variable.endswith("_" + _as_variable(row.name))]
+        row = max(fitting, key=lambda row: len(row.name), default=None)
+        return row if row and name in (None, row.name) else None
 
 
 def _check_pattern(key: str, pattern: str) -> None:
