@@ -17,6 +17,7 @@ from kinto_signer.plugin.resources import Place, Resource
 from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server.discarding import discard
 from kinto_signer.server.permission import ReadingRecords, Writing
+from kinto_signer.server.rules import others_and_you
 from kinto_signer.server.shown import Shown, shown
 from kinto_signer.server.values import lock, refuse_several_people
 
@@ -104,6 +105,7 @@ def _described(request: Any, resource: Resource, against: Place, found: Shown) -
         "four_eyes": rules.four_eyes.value,
         "requested_by": found.attributes.get("last_review_request_by"),
         "contributors": workflow.contributors(found.attributes),
+        **others_and_you(request, resource, rules),
         "digest": found.digest,
         "records": found.difference.count,
         "size_bytes": found.difference.size_bytes,
