@@ -110,6 +110,7 @@ def test_usage(run, signer, tmp_path):
     assert run("approve", NAME, server=signer.url, auth=PASSWORD)[0] == 2
     assert run("approve", "no-slash", server=signer.url)[0] == 2
     assert run("approve", server=signer.url)[0] == 2
+    assert run("approve", NAME, "--auth", f"alice:{PASSWORD}", server=signer.url)[0] == 2
     wide = tmp_path / "auth"
     wide.write_text(f"alice:{PASSWORD}")
     wide.chmod(0o644)
@@ -199,12 +200,46 @@ def test_single_collections_and_bearer_tokens(run, live_kinto, key_pair):
         b"<html>",
     ],
 )
-@pytest.mark.parametrize("command", [["status"], ["status", NAME], ["approve", NAME], ["push"], ["adopt", NAME]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["status"],
+        ["status", NAME],
+        ["approve", NAME],
+        ["push"],
+        ["adopt", NAME],
+        ["diff", NAME],
+        ["log", NAME],
+        ["request-review", NAME],
+    ],
+)
 def test_odd_answers_are_errors(run, command, body):
     with HostileServer(answering(200, body)) as server:
         code, out, err = run(*command, "--format", "json", server=server.url)
     assert code in (2, 3), out + err
     assert json.loads(out)["error"]["reason"] in ("bad-answer", "configuration")
+
+
+def test_the_next_page_is_never_on_another_server(run):
+    def answer(request):
+        page = int(request.query.get("page", 1))
+        following = b"Next-Page: http://127.0.0.1:9/stolen?page=2\r\n" if page == 1 else b""
+        body = json.dumps({"data": [{"action": f"page {page}"}]}).encode()
+        head = b"HTTP/1.1 200 OK\r\n%sConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        yield head % (following, len(body)) + body
+
+    with HostileServer(answer) as server:
+        code, out, _ = run("log", NAME, "--format", "json", server=server.url)
+    assert (code, [entry["action"] for entry in json.loads(out)["log"]]) == (0, ["page 1", "page 2"])
+    assert [request.target for request in server.requests] == [
+        f"/v1/buckets/main-workspace/collections/regions/log?{query}" for query in ("_limit=50", "page=2")
+    ]
+
+
+def test_a_message_of_a_server_does_not_move_the_cursor(run):
+    with HostileServer(answering(400, json.dumps({"message": "\x1b[2Jgone"}).encode())) as server:
+        code, _, err = run("diff", NAME, server=server.url)
+    assert (code, "\\u001b[2Jgone" in err, "\x1b" in err) == (6, True, False)
 
 
 # --- authorities ------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,23 @@ import rich_click as click
 
 from kinto_signer import __version__
 from kinto_signer.cli import check as checking
-from kinto_signer.cli import output, recovery
-from kinto_signer.cli.workflow import Signer, read_access
+from kinto_signer.cli import output, recovery, review, states
+from kinto_signer.cli.options import FILE, format_option, name_argument, with_signer
+from kinto_signer.cli.refresh import refresh
+from kinto_signer.cli.signer_api import Signer
 from kinto_signer.core.trust import PublicKey
 from kinto_signer.errors import ConfigurationError, KintoSignerError, worst_exit_code
 from kinto_signer.signers.local import generate_key_pair
-
-FILE = click.Path(path_type=Path, dir_okay=False)
-FORMATS = ("text", "json")
-
-server_option = click.option("--server", envvar="KINTO_SERVER", metavar="URL", help="The signer, e.g. https://s.example/v1.")
-auth_option = click.option(
-    "--auth-file", type=FILE, help="File, mode 0600, with `user:password` or `Bearer TOKEN`; else KINTO_AUTH is used."
-)
-format_option = click.option("--format", "format_", type=click.Choice(FORMATS), default="text", help="How to print the result.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kinto-signer")
 @click.option("-v", "--verbose", count=True, help="Log what is done; twice: how.")
 def cli(verbose: int) -> None:
-    """Sign what editors approved, and see what readers get.
+    """Review, sign and publish what editors changed, and see what readers get.
 
-    The server and the credentials come from KINTO_SERVER and KINTO_AUTH, or from --server and --auth-file.
+    The server and the credentials come from KINTO_SERVER and KINTO_AUTH, or from --server and --auth-file; on a terminal
+    you are asked for credentials that are missing.
 
     Exit codes: 0 done, 1 part of the work failed, 2 usage or configuration, 3 something does not verify, 4 credentials
     refused, 5 try later, 6 conflict or refused by the workflow, 10 differences found.
@@ -59,74 +52,41 @@ def keygen(private: Path, public: Path, format_: str) -> int:
     return 0
 
 
-@cli.command()
-@click.argument("name", metavar="BUCKET/COLLECTION")
-@server_option
-@auth_option
-@format_option
-def approve(name: str, server: str | None, auth_file: Path | None, format_: str) -> int:
-    """Sign and publish the present content of the source BUCKET/COLLECTION."""
-    signer = Signer(read_access(server, auth_file, os.environ))
-    state = signer.approve(name)
-    if format_ == "json":
-        output.print_json({"exit_code": 0, "collection": state})
-    else:
-        print(f"{name}: signed and published.")
-        _print_state(state)
-    return 0
-
-
-@cli.command()
-@click.argument("name", metavar="[BUCKET/COLLECTION]", required=False)
-@server_option
-@auth_option
-@format_option
-def status(name: str | None, server: str | None, auth_file: Path | None, format_: str) -> int:
-    """Show the state of one source collection, or of all that the signer signs, and of the authorities.
-
-    Exit code 1 if readers of some authority do not get what was signed last.
-    """
-    signer = Signer(read_access(server, auth_file, os.environ))
-    states = [signer.state(found) | {"authorities": signer.authorities(found)} for found in ([name] if name else signer.names())]
-    code = int(any(not recovery.is_current(authority) for state in states for authority in state["authorities"] or []))
-    if format_ == "json":
-        output.print_json({"exit_code": code, "collections": states})
-    else:
-        for state in states:
-            _print_state(state)
-            recovery.print_authorities(state["authorities"])
-        if not states:
-            print("No collection is signed here yet.")
-    return code
+for command in (
+    states.status,
+    states.diff,
+    review.request_review,
+    review.approve,
+    review.decline,
+    review.rollback,
+    review.discard,
+    refresh,
+    states.log,
+):
+    cli.add_command(command)
 
 
 @cli.command()
 @click.argument("name", metavar="[BUCKET/COLLECTION]", required=False)
 @click.option("--to", "label", metavar="LABEL", help="Only to this authority.")
-@server_option
-@auth_option
-@format_option
-def push(name: str | None, label: str | None, server: str | None, auth_file: Path | None, format_: str) -> int:
+@with_signer
+def push(signer: Signer, name: str | None, label: str | None, format_: str) -> int:
     """Bring authorities that are new, behind or damaged up to date from the signer's signed copy.
 
     Nothing is signed again, and nothing is pushed where the authority is ahead.
     """
-    signer = Signer(read_access(server, auth_file, os.environ))
     return recovery.print_pushed(signer.push(name, label), format_)
 
 
 @cli.command()
-@click.argument("name", metavar="BUCKET/COLLECTION")
+@name_argument
 @click.option("--authority", "label", metavar="LABEL", help="This one, rather than the one that is furthest ahead.")
-@server_option
-@auth_option
-@format_option
-def adopt(name: str, label: str | None, server: str | None, auth_file: Path | None, format_: str) -> int:
+@with_signer
+def adopt(signer: Signer, name: str, label: str | None, format_: str) -> int:
     """Have the signer take over what an authority holds of the source BUCKET/COLLECTION; pending edits are kept on top.
 
     For a signer that was restored from an older back-up.
     """
-    signer = Signer(read_access(server, auth_file, os.environ))
     recovery.print_adopted(signer.adopt(name, label), format_)
     return 0
 
@@ -204,20 +164,6 @@ def _print_keys(private: Path, public: Path, key: PublicKey, format_: str) -> No
     )
     print(f"Fingerprint (SHA-256): {key.fingerprint}")
     print("Give the fingerprint to the readers by another way, so that they can compare.")
-
-
-def _print_state(state: Mapping[str, Any]) -> None:
-    print(f"{state['name']}: {state['status'] or 'no status'}")
-    for label, field in (
-        ("last edit", "last_edit"),
-        ("last request", "last_review_request"),
-        ("last signature", "last_signature"),
-    ):
-        if state.get(f"{field}_date"):
-            print(f"  {label}: {state[f'{field}_date']} by {state.get(f'{field}_by')}")
-    for place in ("destination", "authority"):
-        if state.get(place):
-            print(f"  {place}: {state[place]}")
 
 
 def main() -> None:
