@@ -321,6 +321,24 @@ def test_a_collection_that_is_no_source(site):
 # --- mass deletion --------------------------------------------------------------------------------------------------------
 
 
+def test_a_mass_deletion_has_to_be_allowed(make):
+    site = make("many")
+    for number in range(12):
+        site.put(f"r{number}", n=number)
+    site.run("alice", "request-review")
+    assert site.run("carol", "approve")[0] == 0
+    for number in range(11):
+        site.delete(f"r{number}")
+    site.run("alice", "request-review")
+    code, found = site.json("carol", "approve", "--dry-run")
+    assert (code, found["refusal"]["reason"]) == (6, "mass-deletion")
+    code, _, err = site.run("carol", "approve")
+    assert (code, "[mass-deletion]" in err, "--allow-mass-deletion" in err) == (6, True, True)
+    assert site.json("carol", "approve", "--dry-run", "--allow-mass-deletion")[0] == 0
+    assert (site.run("carol", "approve", "--allow-mass-deletion")[0], len(site.published())) == (0, 4)
+    assert "allow_mass_deletion" not in site.everything()[BUCKET]
+
+
 def test_where_the_destination_is_not_for_us(make):
     site = make("hidden")
     site.delete("a")

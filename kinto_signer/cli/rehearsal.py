@@ -10,8 +10,9 @@ from kinto_signer.cli import output
 from kinto_signer.cli.pending import Pending
 from kinto_signer.cli.signer_api import Signer
 from kinto_signer.core.difference_text import visible
+from kinto_signer.core.mass_deletion import refuse_mass_deletion
 from kinto_signer.core.workflow import RULES, Effect, Rule, Status, decide
-from kinto_signer.errors import KintoSignerError, WorkflowError
+from kinto_signer.errors import CredentialsError, KintoSignerError, WorkflowError
 
 WOULD = {
     Effect.NOTHING: "change the status alone",
@@ -94,24 +95,38 @@ class Rehearsal:
         return {"would": None, "refusal": output.error_object(self.refusal) if self.refusal else None, **found}
 
 
-def decided(signer: Signer, name: str, asked: Status, pending: Pending) -> Rule:
+def decided(signer: Signer, name: str, asked: Status, pending: Pending, *, allow_mass_deletion: bool = False) -> Rule:
     """The rule by which asking for `asked` would go through now. Raises WorkflowError where it visibly would not."""
     rules = pending.rules
     if not rules.may_write:
         raise WorkflowError(f"{rules.user} may not write {name}.", forbidden=True)
-    return decide(pending.status, asked, rules.asker(), reviews=rules.reviews)
+    rule = decide(pending.status, asked, rules.asker(), reviews=rules.reviews)
+    if rule.effect is Effect.PUBLISH and not allow_mass_deletion:
+        _refuse_mass_deletion(signer, name, pending)
+    return rule
 
 
-def rehearse(signer: Signer, name: str, asked: Status, pending: Pending) -> Rehearsal:
+def rehearse(signer: Signer, name: str, asked: Status, pending: Pending, *, allow_mass_deletion: bool = False) -> Rehearsal:
     """What asking for `asked` would do now, and who may. Raises nothing for a refusal."""
     who = _who(signer, asked, pending)
     try:
-        rule = decided(signer, name, asked, pending)
+        rule = decided(signer, name, asked, pending, allow_mass_deletion=allow_mass_deletion)
     except WorkflowError as error:
         return Rehearsal(name, pending.status, None, error, who)
     goes_out = rule.effect in (Effect.PUBLISH, Effect.REFRESH)
     authorities = signer.authorities(name) if goes_out else None
     return Rehearsal(name, pending.status, rule, None, who, tuple(str(one.get("url")) for one in authorities or ()))
+
+
+def _refuse_mass_deletion(signer: Signer, name: str, pending: Pending) -> None:
+    percent, deleted = pending.rules.mass_deletion_percent, pending.counts["deleted"]
+    if not (percent and deleted):
+        return
+    try:
+        published = signer.number_of_records(pending.against)
+    except CredentialsError:  # destination_readers does not name us: only the signer can tell
+        return
+    refuse_mass_deletion(name, published=published, deleted=deleted, percent=percent)
 
 
 def _who(signer: Signer, asked: Status, pending: Pending) -> Who | None:

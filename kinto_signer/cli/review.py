@@ -60,10 +60,10 @@ def approve(
     What is signed is what was shown: if somebody changes it meanwhile, nothing is done (exit code 6).
     """
     if dry_run:
-        return _rehearsed(signer, name, Status.TO_SIGN, format_)
+        return _rehearsed(signer, name, Status.TO_SIGN, format_, allow_mass_deletion)
     if reviewed_digest is None:
         ask = None if yes else "Sign and publish this?"
-        reviewed_digest = _shown(signer, name, Status.TO_SIGN, ask, format_).digest
+        reviewed_digest = _shown(signer, name, Status.TO_SIGN, ask, format_, allow_mass_deletion).digest
     allowed = {"allow_mass_deletion": True} if allow_mass_deletion else {}
     signer.set_status(name, "to-sign", last_reviewer_comment=comment, reviewed_digest=reviewed_digest, **allowed)
     return _done(signer, name, "signed and published", format_, reviewed_digest=reviewed_digest)
@@ -114,7 +114,9 @@ def discard(signer: Signer, name: str, ids: tuple[str, ...], dry_run: bool, form
     return _done(signer, name, f"{len(set(ids))} changes taken back", format_)
 
 
-def _shown(signer: Signer, name: str, asked: Status, question: str | None, format_: str) -> Pending:
+def _shown(
+    signer: Signer, name: str, asked: Status, question: str | None, format_: str, allow_mass_deletion: bool = False
+) -> Pending:
     """Show what is pending, and ask the question where somebody can be asked.
 
     Raises what the signer would refuse anyway before it asks, NotConfirmedError afterwards.
@@ -122,7 +124,7 @@ def _shown(signer: Signer, name: str, asked: Status, question: str | None, forma
     pending = signer.pending(name, most=SHOWN)
     asking = question is not None and terminal.attended()
     if asking:
-        decided(signer, name, asked, pending)
+        decided(signer, name, asked, pending, allow_mass_deletion=allow_mass_deletion)
     if asking or format_ == "text":
         print(f"{name}: {summary(pending)} (against {pending.against})", file=sys.stderr if asking else sys.stdout)
     if question is not None and asking:
@@ -135,10 +137,10 @@ def _shown(signer: Signer, name: str, asked: Status, question: str | None, forma
     return pending
 
 
-def _rehearsed(signer: Signer, name: str, asked: Status, format_: str) -> int:
+def _rehearsed(signer: Signer, name: str, asked: Status, format_: str, allow_mass_deletion: bool = False) -> int:
     """Print what asking for a status would do; returns the exit code it would end with."""
     pending = signer.pending(name)
-    found = rehearse(signer, name, asked, pending)
+    found = rehearse(signer, name, asked, pending, allow_mass_deletion=allow_mass_deletion)
     if format_ == "json":
         told = {**pending.as_json(), **as_json(pending.difference)}
         output.print_json({"exit_code": found.exit_code, "dry_run": True, "name": name, **told, **found.as_json()})
