@@ -16,13 +16,14 @@ endif
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NPM_CLIENTS := build/npm-clients/.installed
+ADMIN := build/kinto-admin/index.html
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -rs --durations=10
 CAMPAIGNS := build/campaigns.jsonl
 # So that what make runs is what this virtual environment has, whatever the caller's shell has set.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help install npm-clients demo test check proof bench-authority format format-check lint types imports docs clean
+.PHONY: help install npm-clients admin chromium screenshots demo test check proof bench-authority format format-check lint types imports docs clean
 
 help: ## explain the targets
 	@echo "make TARGET [PYTHON=python3.13] [WORKERS=2]"
@@ -47,10 +48,24 @@ $(NPM_CLIENTS): tests/clients/package.json tests/clients/package-lock.json tools
 	@tools/install_npm_clients.sh $(@D)
 	@touch $@
 
-demo: $(STAMP) ## two live servers: sign, publish, verify, tamper, refuse, heal (KEEP=1 leaves them running)
+admin: $(ADMIN) ## a build of kinto-admin for a Kinto that ships none; prints the setting that serves it
+	@echo "kinto.admin_assets_path = $(abspath $(dir $(ADMIN)))"
+
+$(ADMIN): tools/install_admin.py | $(STAMP)
+	@echo "Installing kinto-admin into $(@D)"
+	@$(BIN)/python tools/install_admin.py $(@D) >/dev/null
+
+chromium: ## install Debian's Chromium, which the tests drive kinto-admin with, where it is missing
+	@tools/install_chromium.sh
+
+screenshots: $(STAMP) $(ADMIN) chromium ## run the review in kinto-admin and renew docs/images
+	SCREENSHOTS=$(abspath docs/images) $(BIN)/python -m pytest -q tests/test_kinto_admin.py
+
+# The kept demo serves kinto-admin.
+demo: $(STAMP) $(if $(filter-out 0,$(KEEP)),$(ADMIN)) ## two live servers: edit, review, sign, publish, verify, tamper, refuse, heal (KEEP=1 leaves them running)
 	@$(BIN)/python -m demo.run $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: $(STAMP) $(NPM_CLIENTS) ## every test, with live servers and PostgreSQL, and the coverage gate
+test: $(STAMP) $(NPM_CLIENTS) $(ADMIN) chromium ## every test, with live servers and PostgreSQL, and the coverage gate
 	@rm -f .coverage .coverage.*
 	$(PYTEST) --cov --cov-report=term $(ARGS)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import chromium
 from tests.support.campaigns import CampaignReport
 from tests.support.keys import KeyPair, write_key_pair
 from tests.support.postgres import TEMPLATE, PostgresServer
@@ -94,6 +95,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         for server in item.stash.get(SERVERS, []):
             report.sections.append((f"log of {server.name} ({server.url})", server.log_text()[-LOG_TAIL:]))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A review interface that nobody looked at is not to be overlooked."""
+    skipped = [report for report in terminalreporter.getreports("skipped") if chromium.MISSING in str(report.longrepr)]
+    if skipped:
+        text = f"{chromium.MISSING}: {len(skipped)} test(s) of the review in kinto-admin were SKIPPED."
+        terminalreporter.write_line(text, yellow=True, bold=True)
 
 
 @pytest.fixture
