@@ -11,7 +11,7 @@ from pyramid.paster import get_app
 
 from kinto_signer.plugin.tables import AUTHORITY
 from tests.support.servers import ROOT
-from tests.support.settings import guarded_settings
+from tests.support.settings import guarded_settings, shipped_settings
 
 CONFIG = ROOT / "config"
 
@@ -55,17 +55,28 @@ def test_the_limits_that_the_comments_name_are_those_of_the_settings():
     assert f"client_max_body_size {int(limit) // 2**20}m" in text
 
 
-def test_signer_ini_is_a_signer(environment, live_kinto, key_pair):
+@pytest.fixture
+def signer_capabilities(environment, live_kinto, key_pair):
+    """What S offers, configured by ``signer.ini`` alone."""
     authority = live_kinto(guarded_settings(key_pair.public), name="authority")
     environment.setenv("KINTO_SIGNER_AUTHORITY_URL", authority.url)
     environment.setenv("KINTO_SIGNER_AUTHORITY_AUTH", "signer:12345")
     environment.setenv("KINTO_SIGNER_ECDSA_PRIVATE_KEY", str(key_pair.private))
+    return webtest.TestApp(get_app(str(CONFIG / "signer.ini"))).get("/v1/").json["capabilities"]
 
-    app = webtest.TestApp(get_app(str(CONFIG / "signer.ini")))
 
-    (resource,) = app.get("/v1/").json["capabilities"]["signer"]["resources"]
-    assert resource["source"]["bucket"] == "main-workspace"
-    assert resource["destination"]["bucket"] == "main"
+def test_signer_ini_is_a_signer_that_asks_for_reviews(signer_capabilities):
+    signer = signer_capabilities["signer"]
+
+    (resource,) = signer["resources"]
+    buckets = {place: resource[place]["bucket"] for place in ("source", "preview", "destination")}
+    assert buckets == {"source": "main-workspace", "preview": "main-preview", "destination": "main"}
+    assert (signer["to_review_enabled"], signer["four_eyes"], signer["group_check_enabled"]) == (True, "contributors", True)
+    assert {"accounts", "admin", "history", "permissions_endpoint"} <= signer_capabilities.keys()
+
+
+def test_signer_ini_lets_half_of_the_records_go_at_most():
+    assert shipped_settings("signer.ini")["kinto.signer.mass_deletion_percent"] == "50"
 
 
 @pytest.mark.parametrize("name", ["signer.ini", "authority.ini"])

@@ -1,7 +1,9 @@
 """Kinto settings for the servers of the tests."""
 
+import configparser
 from pathlib import Path
 
+CONFIG = Path(__file__).resolve().parents[2] / "config"
 Settings = dict[str, str]
 
 PASSWORD = "secret"
@@ -57,3 +59,11 @@ def signer_settings(
     if authority:
         settings |= {"kinto.signer.authority.url": authority, "kinto.signer.authority.auth": auth}
     return settings
+
+
+def shipped_settings(name: str) -> Settings:
+    """What a file of ``config/`` says, as Kinto would be told (the section ``app:main``)."""
+    ini = configparser.ConfigParser({"here": str(CONFIG)})
+    ini.optionxform = str  # type: ignore[assignment, method-assign]
+    ini.read(CONFIG / name, encoding="utf-8")
+    return {key: value for key, value in ini.items("app:main") if key not in ("use", "here")}
