@@ -12,7 +12,7 @@ from pathlib import Path
 import requests
 
 from tests.support.chromium import chromium
-from tests.support.kinto_admin import KintoAdmin
+from tests.support.kinto_admin import BUILD, KintoAdmin
 from tests.support.servers import ROOT
 
 SOURCE = "/buckets/main-workspace/collections/stops"
@@ -40,6 +40,7 @@ def test_every_step_does_what_it_says():
 
 
 def test_keep_leaves_the_servers_running():
+    assert BUILD.is_dir(), "kinto-admin is missing: run `make admin`."
     done = subprocess.run([*DEMO, "--keep"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
     ending = re.search(r"To end them: kill -- (.*); sleep 3; rm -r (\S+) (\S+)$", done.stdout, re.MULTILINE)
     groups, folder, postgres = ending.groups()

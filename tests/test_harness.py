@@ -117,3 +117,27 @@ def is_running(pid: str) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+NEEDS_CHROMIUM = """
+from tests.support.chromium import chromium
+
+def test_with_a_browser(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with chromium():
+        raise AssertionError("there is none on the path")
+
+def test_without_one():
+    pass
+"""
+
+
+def test_a_machine_without_chromium_says_so_at_the_end_of_the_run(tmp_path):
+    (tmp_path / "test_x.py").write_text(NEEDS_CHROMIUM)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "--rootdir", ROOT, "-c", ROOT / "setup.cfg"]
+
+    done = subprocess.run([*map(str, command), str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 test(s) of the review in kinto-admin were SKIPPED" in done.stdout
+    assert "1 passed, 1 skipped" in done.stdout

@@ -23,6 +23,11 @@ SCREENSHOTS = Path(os.environ.get("SCREENSHOTS") or ROOT / "build" / "screenshot
 STOPS = ("ch-zrh-02", "ch-zrh-08", "cz-prg-03", "cz-prg-06", "cz-prg-09")
 
 
+@pytest.fixture(autouse=True)
+def build():
+    assert BUILD.is_dir(), "kinto-admin is missing: run `make admin`."
+
+
 @pytest.fixture
 def authority(live_kinto, create_database, key_pair):
     return live_kinto(guarded_settings(key_pair.public, create_database()), name="authority")

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Locator, Page
 
 from tests.support.servers import ROOT
 
-BUILD = ROOT / "build" / "kinto-admin"
+BUILD = ROOT / "build" / "kinto-admin"  # which `make admin` fetches
 TIMEOUT_MS = 15_000
 WINDOW = {"width": 1180, "height": 820}
 
