@@ -212,6 +212,7 @@ def test_a_process_without_the_thread_starts_one(receiver):
     sending = Webhook()
     sending._thread = threading.Thread()
     sending.send(message(receiver.url))
+    assert sending._thread.is_alive()
     sending.join()
     assert len(receiver.received) == 1
 
