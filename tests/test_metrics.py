@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from kinto.core.metrics import IMetricsService
@@ -12,7 +13,9 @@ from kinto.plugins import prometheus
 
 from kinto_signer.errors import UnreachableError
 from kinto_signer.events import ReviewApproved
-from kinto_signer.server.ages import Ages, ages
+from kinto_signer.plugin import metrics
+from kinto_signer.plugin.resources import Place, parse_resources
+from kinto_signer.server.ages import Ages, ages, look
 from tests.support.keys import write_key_pair
 from tests.support.workflow import BUCKET, SOURCE, review_site
 
@@ -107,12 +110,37 @@ def test_refusals_by_reason(site, told):
 
 def test_a_refused_part_of_a_batch_is_one_refusal_as_long_as_the_batch(site, told):
     parts = [{"method": "PUT", "path": f"{SOURCE}/records/r{i}", "body": {"data": {}}} for i in range(20)]
-    parts += [{"method": "PATCH", "path": SOURCE, "body": {"data": {"status": "to-sign"}}}]
+    parts += [{"method": "PUT", "path": f"{SOURCE}/records/bad", "body": {"data": {"n": 1.5}}}]
     started = time.monotonic()
-    site.app.post_json("/batch", {"requests": parts}, status=403)
+    answers = site.app.post_json("/batch", {"requests": parts}).json["responses"]
     took = time.monotonic() - started
+    assert [answer["status"] for answer in answers] == [201] * 20 + [400]
     ((_, seconds, _),) = [entry for entry in told.times if entry[0] == "plugins.signer.refusal.seconds"]
-    assert took / 2 < seconds <= took
+    assert took / 4 < seconds <= took
+
+
+def test_a_duration_is_never_none_at_all():
+    """Kinto's StatsD service starts a timer where it is given 0, and sends nothing."""
+    recording = Recording()
+    metrics.timed(SimpleNamespace(metrics=recording), metrics.REFUSALS, 0.0, reason="refused")
+    assert recording.times[0][1] > 0
+
+
+@pytest.mark.parametrize("registry", [SimpleNamespace(), SimpleNamespace(metrics=None)])
+def test_a_kinto_that_was_told_to_have_no_metrics(registry):
+    metrics.timed(registry, metrics.REFUSALS, 1.0, reason="refused")
+    metrics.measured(registry, metrics.OLDEST_DRAFT, 1.0)
+    metrics.approved(registry, Place("main", "regions"), 1)
+
+
+def test_collections_that_are_not_signed_have_no_age(site):
+    registry = site.app.app.registry
+    old = {"id": "elsewhere", "status": "work-in-progress", "last_edit_date": "2001-01-01T00:00:00+00:00"}
+    registry.storage.create("collection", BUCKET, old)
+    resources = parse_resources(f"{SOURCE} -> /buckets/main/collections/regions")
+    narrow = SimpleNamespace(storage=registry.storage, signing=SimpleNamespace(resources=resources))
+    assert look(narrow).oldest_draft_s < 3600 < look(registry).oldest_draft_s
+    registry.storage.delete("collection", BUCKET, "elsewhere")
 
 
 def test_ages_are_told_with_actions_and_heartbeats(site, told):

@@ -57,4 +57,4 @@ def _age(date: Any, now: float) -> float | None:
         then = datetime.fromisoformat(date)
     except (TypeError, ValueError):
         return None
-    return max(now - then.timestamp(), 0.0)
+    return now - then.timestamp()
