@@ -138,6 +138,14 @@ def test_a_batch_tells_of_each_collection(everybodys, site):
     assert [post.json["collection"] for post in told(everybodys)] == ["regions", "other"]
 
 
+def test_a_deletion_is_told(everybodys, site):
+    uri = f"{BUCKET}/collections/short-lived"
+    site.app.put_json(uri, {})
+    site.app.delete(uri)
+    (post,) = told(everybodys)
+    assert (post.json["action"], post.json["collection"], post.json["deleted"]) == ("delete", "short-lived", 0)
+
+
 # --- receivers that are bad -------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from kinto_signer.core.workflow import REVIEWERS, Effect
 from kinto_signer.errors import ConflictError
 from kinto_signer.plugin.resources import Resource
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
-from kinto_signer.server import actions, groups, restoring
+from kinto_signer.server import actions, groups, notifying, restoring
 from kinto_signer.server.actions import Action
 from kinto_signer.server.publisher import Publisher
 from kinto_signer.server.signoff import now, user_of
@@ -76,6 +76,8 @@ def _publish_empty(event: Any, resource: Resource) -> None:
     gone = restoring.pending(registry, resource)
     action = Action(Effect.DELETE, resource, publisher.user, now(), deleted=len(gone.deleted), size_bytes=gone.size_bytes)
     actions.record(registry, action)
+    change = next(change for change in event.impacted_objects if change["old"]["id"] == resource.source.collection)
+    notifying.on_action(event, action, change)
     for copied in (resource, resource.as_preview):
         if copied and repository.attributes(copied.destination.name) is not None:
             publisher.publish(copied, [], allow_mass_deletion=True)
