@@ -122,7 +122,7 @@ def test_what_was_never_signed_may_be_deleted(key_pair):
 # --- what becomes of it -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize(("storage_url", "batch"), [("memory", True), ("postgresql", False)], indirect=["storage_url"])
 def test_a_confirmed_deletion_leaves_a_signed_empty_state(site, key_pair, batch):
     app = site.app
     site.put("alice", "draft", name="not published")
@@ -156,6 +156,17 @@ def test_groups_go_with_the_collection_and_the_log_stays(site):
     assert entry["size_bytes"] > 0
     assert "signer_approval" not in attributes(app)
     delete(site, "carol", CONFIRMED, status=403)  # whoever was a reviewer is none of the new collection
+
+
+def test_a_list_of_sources_is_written_by_nobody_else_in_a_batch(shared_site):
+    before = everything(shared_site.app, PREVIEW)
+    edit = {"method": "PUT", "path": f"{SOURCE}/records/x", "headers": shared_site.headers("alice")}
+    body = {"data": {"id": "second"}}
+    new = {"method": "POST", "path": f"{BUCKET}/collections", "body": body, "headers": shared_site.headers("admin")}
+    for parts in ([edit, new], [new, edit]):
+        answer = shared_site.app.post_json("/batch", {"requests": parts}, status=400)
+        assert "several people" in answer.json["message"]
+    assert everything(shared_site.app, PREVIEW) == before
 
 
 def test_several_empty_sources_are_deleted_at_once(key_pair, storage_url):

@@ -2,8 +2,12 @@
 
 import pytest
 
+from kinto_signer.core.findings import WARNING
 from kinto_signer.plugin.resources import parse_resources
+from kinto_signer.server.checking_settings import check_settings
 from kinto_signer.server.other_plugins import warnings
+from kinto_signer.server.signing import Signing
+from tests.support.settings import signer_settings
 from tests.support.site import signer_app
 
 RESOURCES = parse_resources("main-workspace -> main-preview -> main\none/a -> two/b")
@@ -58,3 +62,12 @@ def test_the_server_says_so_when_it_starts(key_pair, caplog, tmp_path):
     said = "\n".join(record.getMessage() for record in caplog.records)
     assert "kinto.plugins.flush" in said
     assert "keep_old_files" in said
+
+
+def test_so_does_the_check(key_pair):
+    raw = signer_settings(key_pair.private) | {"kinto.includes": "kinto.plugins.flush kinto_attachment kinto_signer"}
+    raw = {name.removeprefix("kinto."): value for name, value in raw.items()}
+    found = check_settings(Signing.from_settings(raw), raw["includes"])
+    warned = [finding.message for finding in found if finding.level == WARNING]
+    assert any("kinto.plugins.flush" in message for message in warned)
+    assert any("kinto.attachment.keep_old_files = true" in message for message in warned)

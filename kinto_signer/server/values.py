@@ -65,6 +65,7 @@ def _look_at(request: Any) -> None:
     bucket, collection = target["bucket"], target["collection"]
     if collection is None:
         if signing.resources.has_source_in(bucket):
+            refuse_several_people(request)
             _refuse_values(request, target, allow_floats=False)
         return
     if signing.resources.involves(bucket, collection):
