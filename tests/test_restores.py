@@ -11,7 +11,7 @@ from kinto_signer.remote import RemoteRepository
 from kinto_signer.transport import Deadline, Session
 from tests.support.servers import LiveKinto
 from tests.support.settings import PASSWORD, authority_settings, guarded_settings
-from tests.support.site import DESTINATION, SOURCE, attributes, everything, set_status, signer_app
+from tests.support.site import DESTINATION, SOURCE, attributes, delete_source, everything, set_status, signer_app
 
 NAME = "main/regions"
 THERE = {"bucket": "main", "collection": "regions"}
@@ -103,7 +103,7 @@ def test_a_restored_signer_says_what_would_be_lost_and_publishes_nothing(restore
     assert held(authority) == there
     (seen,) = restored.get("/signer/status").json["data"][0]["authorities"]
     assert "restored from an older back-up?" in seen["why"]
-    answer = restored.delete(SOURCE, status=409)
+    answer = delete_source(restored, status=409)
     assert held(authority) == there
     answer = restored.post_json("/signer/push", {}).json
     assert "newer than the" in answer["data"][0]["error"]["message"]
