@@ -74,9 +74,17 @@ class UnsignableValue(KintoSignerError):
 
 
 class SigningError(KintoSignerError):
-    """A signer could not sign, or what it returned does not verify."""
+    """A signer could not sign, or what it returned does not verify.
+
+    request_id: what an Autograph server's log calls the request that failed; empty elsewhere.
+    """
 
     reason = "signer"
+
+    def __init__(self, message: str, *, reason: str = "signer", request_id: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.request_id = request_id
 
 
 class WorkflowError(KintoSignerError):

@@ -313,7 +313,7 @@ def test_everything_that_keeps_it_from_starting_is_named_at_once(check, key_pair
 
 
 def test_settings_that_are_only_strange(check, settings, key_pair, tmp_path):
-    key_pair.private.chmod(0o644)
+    key_pair.private.chmod(0o660)
     settings |= {
         "kinto.includes": "kinto_signer kinto.plugins.history",
         "kinto.signer.ecdsa.public_key": str(key_pair.public),
@@ -321,7 +321,7 @@ def test_settings_that_are_only_strange(check, settings, key_pair, tmp_path):
     }
     report = check(settings)
     assert report.code == 0
-    report.one("file-mode", "kinto.signer.ecdsa.private_key", "chmod 600", level="warning")
+    report.one("file-mode", "kinto.signer.ecdsa.private_key", "may change it", "chmod 600", level="warning")
     report.one("order", "list kinto_signer last", level="warning")
     report.one("settings", "kinto.signer.ressources", "did you mean kinto.signer.resources", level="warning")
     assert any("the same key" in finding["message"] for finding in report.of("ok"))

@@ -341,8 +341,9 @@ def test_a_refused_batch_stores_no_part_of_it(app):
 def test_a_signer_that_fails_leaves_everything_as_it_was(app, monkeypatch):
     put(app, "r1", n=1)
     before = everything(app)
-    (signer,) = app.app.registry.signing._signers.values()
-    monkeypatch.setattr(type(signer), "sign", lambda self, digest: signer_that_lies())
+    signing = app.app.registry.signing
+    (member,) = signing.signer(signing.resources.configured[0]).members
+    monkeypatch.setattr(type(member.signer), "sign", lambda self, digest, content=None: signer_that_lies())
     answer = set_status(app, "to-sign", status=503)
     assert answer.json["details"]["reason"] == "bad-signature"
     assert everything(app) == before
@@ -354,7 +355,7 @@ def test_a_signer_that_fails_leaves_everything_as_it_was(app, monkeypatch):
 def signer_that_lies():
     from kinto_signer.signers import Signature
 
-    return Signature("A" * 128)
+    return (Signature("A" * 128),)
 
 
 # --- creating and deleting --------------------------------------------------------------------------------------------

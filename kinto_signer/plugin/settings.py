@@ -92,13 +92,21 @@ class Table:
             found += family.rows(dict.fromkeys(labels))
         return replace(self, rows=(*self.rows, *found))
 
-    def unknown(self, key: str) -> str:
-        """A warning about a key that is no setting."""
+    def unlisted(self, key: str) -> str | None:
+        """The reason why a key that is one of a family's means nothing; None for any other key."""
         rest = key.removeprefix(self.prefix)
         for family in self.families:
             label = family.label_in(rest)
-            if label and label not in (row.name for row in family.members):
+            listed = label and (self.known_name(key) or "").startswith(f"{family.name}.{label}.")
+            if label and not listed and label not in (row.name for row in family.members):
                 return f"kinto.{key} means nothing: kinto.{self.prefix}{family.list_name} does not name {label}."
+        return None
+
+    def unknown(self, key: str) -> str:
+        """A warning about a key that is no setting."""
+        if found := self.unlisted(key):
+            return found
+        rest = key.removeprefix(self.prefix)
         nearest = difflib.get_close_matches(rest, self.by_name, n=1, cutoff=0.5)
         hint = f"; did you mean kinto.{self.prefix}{nearest[0]}?" if nearest else "."
         return f"kinto.{key} is no setting of kinto-signer and means nothing{hint}"
@@ -176,9 +184,16 @@ class Settings:
         found = [self._given(key) for key in self._values if self.table.known_name(key) == name]
         return found + [Given(text, variable) for variable, text in elsewhere.items() if self._row_of(variable, name)]
 
+    def places(self, names: Collection[str]) -> list[tuple[str, str | None]]:
+        """The buckets, or buckets and collections (or patterns of them), for which one of the settings `names` has a line."""
+        found = {self.table.place(key) for key in self._values if self.table.known_name(key) in names}
+        parted = [place.partition(".") for place in sorted(found) if place]
+        return [(bucket, collection or None) for bucket, _, collection in parted]
+
     def _given(self, key: str) -> Given:
         value = (self._text(key) or "").strip()
-        return Given(value, f"kinto.{key} = {value}")
+        setting = self.table.by_name.get(self.table.known_name(key) or "")
+        return Given(value, f"kinto.{key} = {'(hidden)' if setting is None or setting.secret else value}")
 
     def collections(self, bucket: str) -> tuple[str, ...]:
         """The collections of `bucket` that have lines of their own: ids and regular expressions, as they are written."""
@@ -190,7 +205,9 @@ class Settings:
         """A warning for each line whose bucket is none of `buckets`, those that are signed."""
         for key in self._values:
             place = self.table.place(key)
-            if place and not any(place == bucket or place.startswith((f"{bucket}.", f"{bucket}_")) for bucket in buckets):
+            if place and self.table.unlisted(key):
+                yield self.table.unknown(key)
+            elif place and not any(place == bucket or place.startswith((f"{bucket}.", f"{bucket}_")) for bucket in buckets):
                 yield f"kinto.{key} means nothing: no line of kinto.{self.table.prefix}resources has the bucket that it names."
 
     def _candidates(self, name: str, bucket: str | None, collection: str | None) -> Iterator[str]:

@@ -21,7 +21,25 @@ _AUTHORITY_ROWS = (
 )
 """What is set about one authority: ``authority.url`` where there is one, ``authority.eu.url`` for each of several."""
 
+KEY_ROWS = (
+    Setting(
+        "ecdsa.private_key",
+        "file",
+        None,
+        "PEM file with the P-384 private key of the local signer, open or encrypted. Not readable by every user of the machine; "
+        "a file that replaces it is taken without a restart.",
+    ),
+    Setting("ecdsa.public_key", "file", None, "PEM file with a public key whose earlier signatures are accepted as well."),
+    Setting("ecdsa.passphrase", "text", None, "Passphrase of an encrypted `ecdsa.private_key`.", secret=True),
+    Setting("ecdsa.passphrase_file", "file", None, "File with that passphrase, instead."),
+)
+"""What is set about one signer: ``ecdsa.private_key`` where it is the only one, ``signer.new.ecdsa.private_key`` else."""
+
 _AUTOGRAPH = "Signing with Autograph is not part of this release; what signs is `signer_backend`."
+
+_BACKEND = (
+    "What keeps the key: `local` (a PEM file). The dotted names of kinto-signer and kinto-remote-settings are understood too."
+)
 
 SIGNER = Table(
     "signer.",
@@ -34,9 +52,15 @@ SIGNER = Table(
             "middle, or with `/collections/ID` for single collections; `bucket/collection` and `;` are understood too.",
             scope="server",
         ),
-        Setting("signer_backend", "text", "local", "What keeps the key: `kinto_signer.signer.local_ecdsa` (a PEM file)."),
-        Setting("ecdsa.private_key", "file", None, "PEM file with the P-384 private key of the local signer."),
-        Setting("ecdsa.public_key", "file", None, "PEM file with a public key whose earlier signatures are accepted as well."),
+        Setting("signer_backend", "text", "local", _BACKEND),
+        Setting(
+            "signers",
+            "list",
+            "",
+            "The labels of several signers, e.g. `old new`; each has lines of its own, e.g. `kinto.signer.signer.old.backend`. "
+            "All of them sign; `signature` is by the first.",
+        ),
+        *KEY_ROWS,
         Setting("allow_floats", "boolean", "false", "Accept numbers with a fraction (needs the extra `[floats]` everywhere)."),
         Setting(
             "auto_create_resources",
@@ -167,7 +191,10 @@ SIGNER = Table(
             )
         ),
     ),
-    families=(Family("authorities", "authority", _AUTHORITY_ROWS),),
+    families=(
+        Family("authorities", "authority", _AUTHORITY_ROWS),
+        Family("signers", "signer", (Setting("backend", "text", "local", _BACKEND), *KEY_ROWS)),
+    ),
 )
 """S: ``kinto_signer``."""
 

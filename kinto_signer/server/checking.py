@@ -12,7 +12,7 @@ from kinto_signer.core.comparison import content_differs, named
 from kinto_signer.core.findings import Finding, differs, failed, misconfigured, warned
 from kinto_signer.core.trust import Trust, check
 from kinto_signer.core.workflow import Status
-from kinto_signer.errors import CredentialsError, KintoSignerError, VerificationError
+from kinto_signer.errors import CredentialsError, KintoSignerError, SigningError, VerificationError
 from kinto_signer.examining import Looked, Server, Subject
 from kinto_signer.plugin.looking import STORAGE, looking, usable
 from kinto_signer.plugin.resources import Resource
@@ -62,6 +62,7 @@ class _SignerCheck:
         self.signing: Signing = registry.signing
         self.storage = registry.storage
         self.findings: list[Finding] = check_settings(self.signing, registry.settings.get("includes"))
+        self.resources = [resource for resource in self.signing.resources.configured if self._answers(resource)]
         storage, self.readable = usable(registry.storage, ini)
         self.findings.append(storage)
         self._check_groups()
@@ -70,7 +71,7 @@ class _SignerCheck:
         """Ask every authority about itself; returns what is then to be examined."""
         places = {settings: self._ask(settings, resources) for settings, resources in self._authorities().items()}
         found: dict[str, Subject] = {}
-        for resource in self.signing.resources.configured:
+        for resource in self.resources:
             servers = {settings: places[settings] for settings in self.signing.authorities(resource) if places[settings]}
             own = (SignedCopy(self.storage),) if self.readable else ()
             names = set(self._names(resource))
@@ -91,9 +92,18 @@ class _SignerCheck:
         elif missing:
             self.findings.append(warned(WHERE, "groups", missing))
 
+    def _answers(self, resource: Resource) -> bool:
+        """Whether the keys of a resource's signers are known: some have to be asked."""
+        try:
+            self.signing.trust(resource)
+        except SigningError as error:
+            self.findings.append(failed(resource.source.uri, error))
+            return False
+        return True
+
     def _authorities(self) -> dict[AuthoritySettings, list[Resource]]:
         found: dict[AuthoritySettings, list[Resource]] = {}
-        for resource in self.signing.resources.configured:
+        for resource in self.resources:
             for settings in self.signing.authorities(resource):
                 found.setdefault(settings, []).append(resource)
         return found
@@ -102,7 +112,7 @@ class _SignerCheck:
         destinations = [
             Destination(
                 resource.destination,
-                self.signing.signer(resource).public_keys()[0].fingerprint,
+                tuple(member.signer.public_keys()[0].fingerprint for member in self.signing.signer(resource).members),
                 tuple(self._names(resource)),
                 tuple(resource.destination.within(name.partition("/")[2]).name for name in self._with_schema(resource)),
             )

@@ -32,13 +32,13 @@ NO_NAME = "kinto-signer-check"
 
 @dataclass(frozen=True)
 class Destination:
-    """Where S publishes on one authority. fingerprint: of the key that signs for it. names: the collections that S has.
+    """Where S publishes on one authority. fingerprints: of the keys that sign for it. names: the collections that S has.
 
     schemas: those of them whose source has a JSON schema.
     """
 
     place: Place
-    fingerprint: str
+    fingerprints: tuple[str, ...]
     names: tuple[str, ...] = ()
     schemas: tuple[str, ...] = ()
 
@@ -116,9 +116,10 @@ def _guard(url: str, capability: Mapping[str, Any], destination: Destination) ->
         guarded = ", ".join(f"{r.get('bucket')}/{r.get('collection') or '*'}" for r in resources) or "nothing"
         said = f"{place.uri} is not guarded there ({guarded} is): add it to kinto.authority.resources of that server."
         yield misconfigured(url, "not-guarded", said)
-    elif not any(destination.fingerprint in (r.get("public_keys") or ()) for r in covering):
+    elif not any(key in (r.get("public_keys") or ()) for r in covering for key in destination.fingerprints):
+        keys = " or ".join(destination.fingerprints)
         said = (
-            f"{place.uri}: that server will refuse every publication, since it does not trust S's key {destination.fingerprint}: "
+            f"{place.uri}: that server will refuse every publication, since it does not trust S's key {keys}: "
             "add S's public key to kinto.authority.public_keys there."
         )
         yield misconfigured(url, "key-not-trusted", said)

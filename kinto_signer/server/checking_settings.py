@@ -13,6 +13,7 @@ from kinto_signer.plugin.resources import parse_resources
 from kinto_signer.plugin.settings import Settings
 from kinto_signer.plugin.tables import SIGNER
 from kinto_signer.server.signing import Signing, order_warnings
+from kinto_signer.signers.local import LocalSigner
 
 WHERE = "settings"
 OTHERS = stat.S_IRWXO | stat.S_IWGRP
@@ -48,23 +49,24 @@ def check_settings(signing: Signing, includes: object) -> list[Finding]:
 
 
 def _keys(signing: Signing) -> Iterator[Finding]:
-    seen = set()
-    for resource in signing.resources.configured:
-        bucket, collection = resource.source.bucket, resource.source.collection
-        private = signing.settings.given("ecdsa.private_key", bucket, collection)
-        public = signing.settings.given("ecdsa.public_key", bucket, collection)
-        if private is None or (private.line, public and public.line) in seen:
-            continue
-        seen.add((private.line, public and public.line))
-        own, *accepted = signing.signer(resource).public_keys()
-        yield fine(WHERE, f"{private.line}: a P-384 key, fingerprint {own.fingerprint}")
-        if mode := stat.S_IMODE(Path(private.value).stat().st_mode) & OTHERS:
-            said = f"{private.line}: others than its owner may {'change' if mode & 0o22 else 'read'} it; `chmod 600` it."
-            yield warned(WHERE, "file-mode", said)
-        for key in accepted:
-            same = ": the same key, so that the line means nothing" if key == own else ""
-            line = public.line if public else ""
-            yield fine(WHERE, f"{line}: earlier signatures by {key.fingerprint} are accepted{same}")
+    sets = [signing.signer(resource) for resource in signing.resources.configured]
+    for member in {id(member.signer): member for found in sets for member in found.members}.values():
+        if isinstance(member.signer, LocalSigner):
+            yield from _files(member.signer)
+        else:
+            yield fine(WHERE, f"signer {member.label}: {member.signer!r}")
+
+
+def _files(signer: LocalSigner) -> Iterator[Finding]:
+    own, *accepted = signer.public_keys()
+    line = signer.files.private.line
+    yield fine(WHERE, f"{line}: a P-384 key, fingerprint {own.fingerprint}")
+    if mode := stat.S_IMODE(Path(signer.files.private.value).stat().st_mode) & OTHERS:
+        yield warned(WHERE, "file-mode", f"{line}: others may {'change' if mode & 0o22 else 'read'} it; `chmod 600` it.")
+    if signer.files.public and not accepted:
+        yield fine(WHERE, f"{signer.files.public.line}: the same key, so that the line means nothing")
+    for key in accepted:
+        yield fine(WHERE, f"{signer.files.public.line}: earlier signatures by {key.fingerprint} are accepted")
 
 
 def _wrong(error: ConfigurationError) -> Finding:

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from kinto_signer.core.trust import check_signed
-from kinto_signer.errors import KintoSignerError
-from kinto_signer.plugin.resources import Resource
+from kinto_signer.core.canonical import SIGNATURE_PREFIX
+from kinto_signer.errors import SigningError
 from kinto_signer.server import ages
 from kinto_signer.server.signing import Signing
 from kinto_signer.server.status import sources
+from kinto_signer.signers.several import Named, SignerSet
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def heartbeats(registry: Any) -> dict[str, Callable[[Any], bool | None]]:
 
 
 class Heartbeat:
-    """Signs and verifies a random digest with the signer of every resource, and looks at how publications went."""
+    """Signs and verifies something random with every signer, and looks at how publications went."""
 
     def __init__(self, registry: Any) -> None:
         self._registry = registry
@@ -47,18 +47,23 @@ class Heartbeat:
     def __call__(self, request: Any) -> bool:
         with self._lock:
             if self._known is None or time.monotonic() - self._known[0] > KEPT_S:
-                works = all(self._works(resource) for resource in self._signing.resources.configured)
+                works = all(self._works(member) for member in self._members())
                 self._known = (time.monotonic(), works)
                 ages.report(self._registry, ages.look(self._registry))
             return self._known[1] and False not in failing(self._registry).values()
 
-    def _works(self, resource: Resource) -> bool:
-        digest = hashlib.sha384(os.urandom(32)).digest()
+    def _members(self) -> list[Named]:
+        """The signers of all resources, each once."""
+        sets = [self._signing.signer(resource) for resource in self._signing.resources.configured]
+        return list({id(member.signer): member for found in sets for member in found.members}.values())
+
+    def _works(self, member: Named) -> bool:
+        content = os.urandom(32)
+        digest = hashlib.sha384(SIGNATURE_PREFIX + content).digest()
         try:
-            entry = self._signing.signer(resource).sign(digest).as_json()
-            check_signed(resource.source.bucket, [entry], digest, self._signing.trust(resource))
-        except KintoSignerError as error:
-            logger.error("heartbeat: signing for %s failed: %s", resource.source.bucket, error)
+            SignerSet([member]).sign(digest, lambda: content)
+        except SigningError as error:
+            logger.error("heartbeat: the signer %s failed: %s", member.label, error)
             return False
         return True
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import transaction
 
 from kinto_signer.core import signature
-from kinto_signer.core.canonical import Digests, Record, digests, find_problem, format_hash, parse_hash
+from kinto_signer.core.canonical import Digests, Record, digests, find_problem, format_hash, parse_hash, signed_bytes
 from kinto_signer.core.changeset import TIMESTAMP_MARKER, diff, is_tombstone
 from kinto_signer.core.mass_deletion import refuse_mass_deletion
 from kinto_signer.core.plan import Held, Plan, plan
@@ -39,6 +39,8 @@ class Published:
     created: int = 0
     updated: int = 0
     deleted: int = 0
+    refs: str = "-"
+    """What the signers call the signatures in their own logs."""
 
 
 class Publisher:
@@ -86,7 +88,7 @@ class Publisher:
         self._clock.lap("sign")
         if authorities.settings:
             _after_other_hooks(self._push, authorities, attributes)
-        published = _summary(planned, destination, signed[0])
+        published = _summary(planned, destination, *signed)
         transaction.get().addAfterCommitHook(self._done, (authorities, published))
         return published
 
@@ -116,12 +118,12 @@ class Publisher:
         name = resource.destination.name
         attributes = self.repository.attributes(name) or {}
         content, timestamp = self._recorded(resource, attributes)
-        signatures = self._signatures(resource, content.signed)
+        signatures = self._signatures(resource, content, lambda: self.repository.records(name), timestamp)
         # The source's attributes may hold edits that nobody approved.
         refreshed = self._publish_attributes(resource, timestamp, content, signatures, resource.destination)
         authorities = Authorities(self.registry, resource)
         _after_other_hooks(authorities.refresh, refreshed)
-        published = Published(timestamp, content.hash)
+        published = Published(timestamp, content.hash, refs=_refs(signatures))
         transaction.get().addAfterCommitHook(self._done, (authorities, published))
         return published
 
@@ -161,14 +163,15 @@ class Publisher:
             raise SigningError(f"{name}: the storage holds something else than what was written to it. Nothing was signed.")
         return records
 
-    def _sign(self, resource: Resource, records: Sequence[Record], timestamp: int) -> tuple[Digests, list[Signature]]:
+    def _sign(self, resource: Resource, records: Sequence[Record], timestamp: int) -> tuple[Digests, Sequence[Signature]]:
         content = digests(records, timestamp)
-        return content, self._signatures(resource, content.signed)
+        return content, self._signatures(resource, content, lambda: records, timestamp)
 
-    def _signatures(self, resource: Resource, digest: bytes) -> list[Signature]:
-        made = self.signing.signer(resource).sign(digest)
-        check_signed(resource.destination.name, [made.as_json()], digest, self.signing.trust(resource))
-        return [made]
+    def _signatures(
+        self, resource: Resource, content: Digests, records: Callable[[], Sequence[Record]], timestamp: int
+    ) -> Sequence[Signature]:
+        """The signatures of all signers, each verified. records: called where a signer makes the digest itself, and only then."""
+        return self.signing.signer(resource).sign(content.signed, lambda: signed_bytes(records(), timestamp))
 
     def _publish_attributes(
         self, resource: Resource, timestamp: int, content: Digests, signatures: Sequence[Signature], copied_from: Place
@@ -206,7 +209,7 @@ class Publisher:
             return
         authorities.committed(published.timestamp)
         logger.info(
-            "published %s signed_timestamp=%s hash=%s created=%s updated=%s deleted=%s sent=%s to=%s by=%s seconds=%s",
+            "published %s signed_timestamp=%s hash=%s created=%s updated=%s deleted=%s sent=%s to=%s by=%s refs=%s seconds=%s",
             authorities.name,
             published.timestamp,
             published.hash,
@@ -216,6 +219,7 @@ class Publisher:
             authorities.sent,
             authorities.to,
             self.user,
+            published.refs,
             self._clock,
         )
 
@@ -245,9 +249,13 @@ class Clock:
         return ",".join(f"{step.replace(' ', '_')}:{seconds:.3f}" for step, seconds in self._laps.items())
 
 
-def _summary(planned: Plan, before: Held, content: Digests) -> Published:
+def _refs(signatures: Iterable[Signature]) -> str:
+    return ",".join(f"{made.signer_id}:{made.ref}" for made in signatures if made.ref) or "-"
+
+
+def _summary(planned: Plan, before: Held, content: Digests, signatures: Iterable[Signature]) -> Published:
     known = {record["id"] for record in before.records}
     live = [change for change in planned.destination if not is_tombstone(change)]
     updated = sum(change["id"] in known for change in live)
     deleted = sum(change["id"] in known for change in planned.destination if is_tombstone(change))
-    return Published(planned.timestamp, content.hash, len(live) - updated, updated, deleted)
+    return Published(planned.timestamp, content.hash, len(live) - updated, updated, deleted, _refs(signatures))

@@ -16,7 +16,8 @@ from kinto_signer.plugin.settings import Settings, matches
 from kinto_signer.plugin.tables import SIGNER, lines_without_plugin
 from kinto_signer.server import other_plugins
 from kinto_signer.server.groups import Groups, groups_of
-from kinto_signer.signers import BACKENDS, Given, Signer
+from kinto_signer.server.signer_settings import Signers
+from kinto_signer.signers.several import SignerSet
 
 SINGLE = "authority"
 """The label of the authority that ``kinto.signer.authority.url`` names."""
@@ -62,7 +63,7 @@ class Signing:
     def __init__(self, settings: Settings, resources: Resources, storage_url: str = "") -> None:
         self.settings = settings
         self.resources = resources
-        self._signers: dict[tuple[str, ...], Signer] = {}
+        self._signers = Signers(settings)
         self.instance = _instance(resources, storage_url)
         self.elsewhere: tuple[str, ...] = ()
 
@@ -75,9 +76,7 @@ class Signing:
         for resource in (*signing.resources.configured, *signing.with_own_settings()):
             signing.signer(resource)
             signing.authorities(resource)
-        for given in settings.every("ecdsa.private_key"):
-            if not any(given.value in key for key in signing._signers):
-                BACKENDS["local"](lambda name, given=given: given if name == "ecdsa.private_key" else None)  # type: ignore[misc]
+        signing._signers.load_every()
         return signing
 
     def with_own_settings(self, existing: Callable[[str], Iterable[str]] = lambda bucket: ()) -> tuple[Resource, ...]:
@@ -118,26 +117,15 @@ class Signing:
                 )
         return tuple(dict.fromkeys(found))
 
-    def signer(self, resource: Resource) -> Signer:
-        """The signer of a resource, kept for the settings that made it."""
-        bucket, collection = resource.source.bucket, resource.source.collection
-
-        def read(name: str) -> Given | None:
-            return self.settings.given(name, bucket, collection)
-
-        backend = self.settings.get("signer_backend", bucket, collection)
-        if backend not in BACKENDS:
-            line = given.line if (given := read("signer_backend")) else f"kinto.signer.signer_backend = {backend}"
-            what = "signing with Autograph is not" if backend.endswith(".autograph") else "no such signer is"
-            raise ConfigurationError(f"{line}: {what} part of this release. Known: {', '.join(sorted(BACKENDS))}.")
-        private, public = read("ecdsa.private_key"), read("ecdsa.public_key")
-        key = (backend, private.value if private else "", public.value if public else "")
-        if key not in self._signers:
-            self._signers[key] = BACKENDS[backend](read)
-        return self._signers[key]
+    def signer(self, resource: Resource) -> SignerSet:
+        """The signers of a resource, kept for the settings that made them."""
+        return self._signers.of(resource.source.bucket, resource.source.collection)
 
     def trust(self, resource: Resource) -> Trust:
-        """The keys under which this server recognises its own publications."""
+        """The keys under which this server recognises its own publications: those of all its signers.
+
+        Raises SigningError where they have to be asked for and nobody answers.
+        """
         return Trust(self.signer(resource).public_keys())
 
     def authorities(self, resource: Resource) -> tuple[AuthoritySettings, ...]:

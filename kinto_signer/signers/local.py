@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import logging
 import re
-import stat
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -15,69 +16,161 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from kinto_signer.core import signature
 from kinto_signer.core.trust import PublicKey, load_public_key
 from kinto_signer.errors import ConfigurationError
-from kinto_signer.signers import Given, Read, Signature, Signer
+from kinto_signer.signers import Content, Given, Read, Signature, check_digest, distinct
+from kinto_signer.signers.secret import FILE, read_file, read_guarded, read_secret
 
 logger = logging.getLogger(__name__)
 
 PRIVATE_KEY = "ecdsa.private_key"
 PUBLIC_KEY = "ecdsa.public_key"
+PASSPHRASE = "ecdsa.passphrase"  # noqa: S105 - the name of a setting
+
+_EC_PARAMETERS = re.compile(rb"-----BEGIN EC PARAMETERS-----.*?-----END EC PARAMETERS-----\s*", flags=re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What the files hold. accepted: further keys whose signatures are accepted."""
+
+    private: ec.EllipticCurvePrivateKey = field(repr=False)
+    accepted: tuple[PublicKey, ...] = ()
+
+    @property
+    def public(self) -> PublicKey:
+        return PublicKey(self.private.public_key())
+
+
+class KeyFiles:
+    """The files that the settings name."""
+
+    def __init__(self, read: Read) -> None:
+        """Raises ConfigurationError where no private key is set."""
+        private = read(PRIVATE_KEY)
+        if not private:
+            raise ConfigurationError(
+                f"{private.line} is not set: the signer needs a P-384 private key (PEM). "
+                "Make one with `kinto-signer keygen PRIVATE PUBLIC`."
+            )
+        self.private = private
+        self._read = read
+
+    @property
+    def public(self) -> Given:
+        return self._read(PUBLIC_KEY)
+
+    @property
+    def public_name(self) -> str:
+        """The name of the setting that accepts a further key."""
+        return self.public.line.partition(" = ")[0]
+
+    def load(self) -> Keys:
+        """Raises ConfigurationError that names the setting and the file, never the key or the passphrase."""
+        passphrase = read_secret(self._read, PASSPHRASE)
+        key = load_private_key(read_guarded(self.private), where=self.private.line, passphrase=passphrase)
+        public = self.public
+        if not public:
+            return Keys(key)
+        return Keys(key, (load_public_key(read_file(public), where=public.line),))
+
+    def stamp(self) -> tuple[object, ...]:
+        """Differs when one of the files was written, replaced or removed; costs three calls of stat and reads nothing."""
+        given = (self.private, self.public, self._read(PASSPHRASE + FILE))
+        return tuple(_stamp(each) for each in given)
 
 
 class LocalSigner:
-    """Signs with a key held in memory. Its repr shows the public key's fingerprint only."""
+    """Signs with a key held in memory, and takes a new one when its file was replaced.
 
-    def __init__(self, key: ec.EllipticCurvePrivateKey, accepted: tuple[PublicKey, ...] = ()) -> None:
-        self._key = key
-        self._public = PublicKey(key.public_key())
-        self._accepted = accepted
+    Its repr shows the public key's fingerprint only.
+    """
+
+    needs_content = False
+
+    def __init__(self, files: KeyFiles) -> None:
+        """Raises what `KeyFiles.load` raises."""
+        self.files = files
+        self._lock = threading.Lock()
+        self._seen = files.stamp()  # before loading, so that what is written meanwhile is seen the next time
+        self._keys = files.load()
+        self._former: tuple[PublicKey, ...] = ()
 
     def __repr__(self) -> str:
-        return f"<LocalSigner {self._public.fingerprint}>"
+        return f"<LocalSigner {self._keys.public.fingerprint}>"
 
-    def sign(self, digest: bytes) -> Signature:
-        return Signature(signature.sign(self._key, digest), base64.b64encode(self._public.der).decode("ascii"))
+    def sign(self, digest: bytes, content: Content | None = None) -> tuple[Signature, ...]:
+        check_digest(digest)
+        keys = self._current()
+        return (Signature(signature.sign(keys.private, digest), base64.b64encode(keys.public.der).decode("ascii")),)
 
     def public_keys(self) -> tuple[PublicKey, ...]:
-        return (self._public, *self._accepted)
+        keys = self._current()
+        return distinct((keys.public, *keys.accepted, *self._former))
+
+    def _current(self) -> Keys:
+        stamp = self.files.stamp()
+        with self._lock:
+            if stamp != self._seen:
+                self._seen = stamp
+                self._reload()
+            return self._keys
+
+    def _reload(self) -> None:
+        """Take what the files hold now. A broken replacement is logged, once, and the key that works is kept."""
+        before, line = self._keys, self.files.private.line
+        try:
+            self._keys = self.files.load()
+        except ConfigurationError as error:
+            logger.error("%s The key %s is kept until the files are right.", error.message, before.public.fingerprint)
+            return
+        if self._keys.public == before.public:
+            return
+        self._former = (before.public, *self._former)
+        logger.warning(
+            "%s: replaced; the key is now %s. Signatures by %s are accepted until this process ends, and after that if %s "
+            "names a file with it.",
+            line,
+            self._keys.public.fingerprint,
+            before.public.fingerprint,
+            self.files.public_name,
+        )
 
 
-def from_settings(read: Read) -> Signer:
+def from_settings(read: Read) -> LocalSigner:
     """Make the signer from ``ecdsa.private_key`` (and ``ecdsa.public_key``, whose signatures are accepted too).
 
     Raises ConfigurationError that names the setting and the file, never the key.
     """
-    private = read(PRIVATE_KEY)
-    if private is None or not private.value:
+    return LocalSigner(KeyFiles(read))
+
+
+def load_private_key(pem: bytes, *, where: str, passphrase: bytes | None = None) -> ec.EllipticCurvePrivateKey:
+    """Parse a PEM private key, PKCS#8 or SEC 1, open or encrypted. Raises ConfigurationError for anything but a P-384 key."""
+    encrypted = b"ENCRYPTED" in pem
+    if encrypted and passphrase is None:
         raise ConfigurationError(
-            f"kinto.signer.{PRIVATE_KEY} is not set: the signer needs a P-384 private key (PEM). "
-            "Make one with `kinto-signer keygen PRIVATE PUBLIC`."
+            f"{where}: the private key is encrypted; set kinto.signer.{PASSPHRASE}_file, or the environment variable of "
+            f"kinto.signer.{PASSPHRASE}."
         )
-    key = load_private_key(_read(private), where=private.line)
-    if stat.S_IMODE(Path(private.value).stat().st_mode) & stat.S_IROTH:
-        logger.warning("%s can be read by every user of this machine; `chmod 600` it.", private.line)
-    public = read(PUBLIC_KEY)
-    if public is None or not public.value:
-        return LocalSigner(key)
-    return LocalSigner(key, (load_public_key(_read(public), where=public.line),))
-
-
-def load_private_key(pem: bytes, *, where: str) -> ec.EllipticCurvePrivateKey:
-    """Parse a PEM private key, PKCS#8 or SEC 1. Raises ConfigurationError for anything but an open P-384 key."""
-    pem = re.sub(rb"-----BEGIN EC PARAMETERS-----.*?-----END EC PARAMETERS-----\s*", b"", pem, flags=re.DOTALL)
+    if passphrase is not None and not encrypted:
+        raise ConfigurationError(f"{where}: the private key is not encrypted; remove kinto.signer.{PASSPHRASE}.")
     try:
-        key = serialization.load_pem_private_key(pem, password=None)
+        key = serialization.load_pem_private_key(_EC_PARAMETERS.sub(b"", pem), password=passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ConfigurationError(f"{where}: not an unencrypted private key in PEM form.") from None
+        what = "cannot be decrypted with the given passphrase" if encrypted else "not a private key in PEM form"
+        raise ConfigurationError(f"{where}: {what}.") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP384R1):
         raise ConfigurationError(f"{where}: not a key on the curve P-384.")
     return key
 
 
-def _read(given: Given) -> bytes:
+def _stamp(given: Given) -> object:
+    if not given:
+        return None
     try:
-        return Path(given.value).read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{given.line}: cannot be read ({error.strerror}).") from error
+        found = Path(given.value).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def generate_key_pair() -> tuple[bytes, PublicKey]:

@@ -1,0 +1,67 @@
+"""Several signers for one collection: all of them sign, or nothing is published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kinto_signer.core.trust import PublicKey, Trust, check_signed
+from kinto_signer.errors import SigningError, VerificationError
+from kinto_signer.signers import Content, Signature, Signer, distinct
+
+
+@dataclass(frozen=True)
+class Named:
+    """A signer, and what the settings call it."""
+
+    label: str
+    signer: Signer
+
+
+class SignerSet:
+    """The signers of one collection, in the order of the setting ``signers``. It is a Signer itself.
+
+    What is trusted is the keys of all of them, so that a state which the old signer signed is still ours while the new one is
+    being introduced.
+    """
+
+    def __init__(self, members: Sequence[Named]) -> None:
+        if not members:
+            raise ValueError("a collection without a signer")
+        self.members = tuple(members)
+
+    def __repr__(self) -> str:
+        return f"<SignerSet {', '.join(f'{member.label}: {member.signer!r}' for member in self.members)}>"
+
+    @property
+    def needs_content(self) -> bool:
+        return any(member.signer.needs_content for member in self.members)
+
+    def sign(self, digest: bytes, content: Content | None = None) -> tuple[Signature, ...]:
+        """One signature of each key of each signer; the first is the collection's ``signature``.
+
+        Each was verified here, under a key of the signer that made it. Raises SigningError if any of them fails: a
+        publication with some of the signatures would lock out those readers who know another key.
+        """
+        found: list[Signature] = []
+        for member in self.members:
+            made = member.signer.sign(digest, content)
+            if not made:
+                raise SigningError(f"The signer {member.label} made no signature. Nothing was published.")
+            for each in made:
+                _verify(member, each, digest)
+            found += made
+        return tuple(found)
+
+    def public_keys(self) -> tuple[PublicKey, ...]:
+        return distinct(key for member in self.members for key in member.signer.public_keys())
+
+
+def _verify(member: Named, made: Signature, digest: bytes) -> None:
+    try:
+        check_signed(f"the signer {member.label}", [made.as_json()], digest, Trust(member.signer.public_keys()))
+    except VerificationError as error:
+        raise SigningError(
+            f"What the signer {member.label} made does not verify under its key. Nothing was published; look at its key.",
+            reason=error.reason,
+        ) from error
