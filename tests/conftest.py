@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import chromium
+from tests.support.autograph.server import described
 from tests.support.campaigns import CampaignReport
 from tests.support.keys import KeyPair, write_key_pair
 from tests.support.postgres import TEMPLATE, PostgresServer
@@ -103,6 +104,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if skipped:
         text = f"{chromium.MISSING}: {len(skipped)} test(s) of the review in kinto-admin were SKIPPED."
         terminalreporter.write_line(text, yellow=True, bold=True)
+
+
+def pytest_report_header() -> str:
+    """Which Autograph the tests of its signer speak to."""
+    return f"Autograph: {described()}"
 
 
 @pytest.fixture

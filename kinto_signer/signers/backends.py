@@ -21,11 +21,21 @@ def _local(read: Read) -> Signer:
     return from_settings(read)
 
 
+def _autograph(read: Read) -> Signer:
+    from kinto_signer.signers.autograph import from_settings
+
+    return from_settings(read)
+
+
 BACKENDS: dict[str, Make] = {
     "local": _local,
     "kinto_signer.signer.local_ecdsa": _local,
     "kinto_signer.signers.local": _local,
     "kinto_remote_settings.signer.backends.local_ecdsa": _local,
+    "autograph": _autograph,
+    "kinto_signer.signer.autograph": _autograph,
+    "kinto_signer.signers.autograph": _autograph,
+    "kinto_remote_settings.signer.backends.autograph": _autograph,
 }
 """``signer_backend`` -> what makes the signer; the dotted names are those of kinto-signer and kinto-remote-settings."""
 
