@@ -179,7 +179,6 @@ def test_remote_settings_start_up(tmp_path, caplog):
     idle = {found[1] for message in warned if (found := re.match(r"kinto\.signer\.(\S+) means nothing here", message))}
     assert idle == {
         "hard_delete_destination_on_source_deletion",
-        *(f"autograph.{name}" for name in ("server_url", "hawk_id", "hawk_secret", "key_ids")),
         *(
             f"heartbeat_certificate_{name}"
             for name in ("min_remaining_days", "max_remaining_days", "percentage_remaining_validity")

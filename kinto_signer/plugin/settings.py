@@ -153,7 +153,13 @@ class Settings:
         for key in [*self._values, *(table.prefix + row.name for row in table.rows)]:
             if (text := self._text(key)) is not None:
                 self._values[key] = text
-        self.warnings = (*self._check_all(), *self._unknown_variables())
+        self._read: set[str] = set()
+        self._warnings = (*self._check_all(), *self._unknown_variables())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong with lines. Those that are in no table and were read all the same are another package's."""
+        return tuple(text for key, text in self._warnings if key not in self._read)
 
     def __repr__(self) -> str:
         return f"<Settings {sorted(self._values)}>"
@@ -170,6 +176,8 @@ class Settings:
         """The value of the setting, as text, with the line that gave it; None where no line does."""
         for key in self._candidates(name, bucket, collection):
             if self._text(key) is not None:
+                if self.table.known_name(key) is None:
+                    self._read |= {key, "KINTO_" + _as_variable(key)}
                 return self._given(key)
         return None
 
@@ -224,24 +232,24 @@ class Settings:
             yield f"{prefix}{bucket}.{name}"
         yield f"{prefix}{name}"
 
-    def _check_all(self) -> Iterator[str]:
+    def _check_all(self) -> Iterator[tuple[str, str]]:
         table = self.table
         for key, text in self._values.items():
             name = table.known_name(key)
             if name is None:
-                yield table.unknown(key)
+                yield key, table.unknown(key)
             else:
                 value = table.by_name[name].parse(text, key)
                 _check_pattern(key, table.place(key))
                 if value and table.by_name[name].idle:
-                    yield f"kinto.{key} means nothing here. {table.by_name[name].doc}"
+                    yield key, f"kinto.{key} means nothing here. {table.by_name[name].doc}"
 
-    def _unknown_variables(self) -> Iterator[str]:
+    def _unknown_variables(self) -> Iterator[tuple[str, str]]:
         for variable, text in self._environ.items():
             if row := self._row_of(variable):
                 row.parse(text, f"{self.table.prefix}{row.name} (in the environment as {variable})")
             else:
-                yield f"The environment variable {variable} names no setting of kinto-signer and means nothing."
+                yield variable, f"The environment variable {variable} names no setting of kinto-signer and means nothing."
 
     def _row_of(self, variable: str, name: str | None = None) -> Setting | None:
         """The row with the longest name that the variable ends with; None if that is not `name`, where it is given."""

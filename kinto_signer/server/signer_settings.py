@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.plugin.settings import Settings
-from kinto_signer.plugin.tables import KEY_ROWS
+from kinto_signer.plugin.signer_rows import KEY_ROWS
 from kinto_signer.signers import Given, Read, Signer
 from kinto_signer.signers.backends import find
 from kinto_signer.signers.several import Named, SignerSet

@@ -1,8 +1,8 @@
 """Which signers there are: a table, open to other packages.
 
 A package adds one with an entry point in the group ``kinto_signer.signers``: its name is what ``signer_backend`` says, its
-object a callable that takes `Read` and returns a `Signer`. If the callable has an attribute ``settings``, the names in it are
-settings of its own, below ``kinto.signer.``. The names in this table cannot be taken over.
+object a callable that takes `Read` and returns a `Signer`. It reads settings of its own by any name; messages never show their
+values. The names in this table cannot be taken over.
 """
 
 from __future__ import annotations

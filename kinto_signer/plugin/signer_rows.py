@@ -1,0 +1,53 @@
+"""The settings of a signer, a row each: for the only one, and for each of several under its label."""
+
+from __future__ import annotations
+
+from kinto_signer.plugin.settings import Setting
+
+KEY_ROWS = (
+    Setting(
+        "ecdsa.private_key",
+        "file",
+        None,
+        "PEM file with the P-384 private key of the local signer, open or encrypted. Not readable by every user of the machine; "
+        "a file that replaces it is taken without a restart.",
+    ),
+    Setting("ecdsa.public_key", "file", None, "PEM file with a public key whose earlier signatures are accepted as well."),
+    Setting("ecdsa.passphrase", "text", None, "Passphrase of an encrypted `ecdsa.private_key`.", secret=True),
+    Setting("ecdsa.passphrase_file", "file", None, "File with that passphrase, instead."),
+    Setting(
+        "autograph.server_url",
+        "text",
+        None,
+        "Address of the Autograph server. https, or http on this machine; http elsewhere only with `autograph.public_key`.",
+    ),
+    Setting("autograph.hawk_id", "text", None, "The user there."),
+    Setting("autograph.hawk_secret", "text", None, "The Hawk secret that is shared with it.", secret=True),
+    Setting("autograph.hawk_secret_file", "file", None, "File with that secret, instead."),
+    Setting(
+        "autograph.key_ids",
+        "text",
+        "remote-settings",
+        "The keys that sign there, separated by white space; all of them in one call.",
+    ),
+    Setting(
+        "autograph.endpoint",
+        "text",
+        "/sign/hash",
+        "`/sign/hash` sends 48 bytes. `/sign/data` sends the whole collection, for a server that does not offer the other.",
+    ),
+    Setting("autograph.timeout_seconds", "seconds", "30", "Total time for the signatures of one publication."),
+    Setting(
+        "autograph.public_key",
+        "file",
+        None,
+        "PEM files of the keys that may sign there, separated by white space. Not set: those that the server names, over https, "
+        "and proves by signing (`docs/signers.rst`).",
+    ),
+)
+"""What is set about one signer: ``ecdsa.private_key`` where it is the only one, ``signer.new.ecdsa.private_key`` else."""
+
+BACKEND = (
+    "What keeps the key: `local` (a PEM file) or `autograph`. The dotted names of kinto-signer and kinto-remote-settings are "
+    "understood too."
+)
