@@ -23,7 +23,7 @@ CAMPAIGNS := build/campaigns.jsonl
 # So that what make runs is what this virtual environment has, whatever the caller's shell has set.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help install npm-clients admin chromium screenshots demo test check proof bench-authority format format-check lint types imports docs clean
+.PHONY: help install npm-clients admin chromium softhsm screenshots demo test check proof bench-authority format format-check lint types imports docs clean
 
 help: ## explain the targets
 	@echo "make TARGET [PYTHON=python3.13] [WORKERS=2]"
@@ -65,7 +65,10 @@ screenshots: $(STAMP) $(ADMIN) chromium ## run the review in kinto-admin and ren
 demo: $(STAMP) $(if $(filter-out 0,$(KEEP)),$(ADMIN)) ## two live servers: edit, review, sign, publish, verify, tamper, refuse, heal (KEEP=1 leaves them running)
 	@$(BIN)/python -m demo.run $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: $(STAMP) $(NPM_CLIENTS) $(ADMIN) chromium ## every test, with live servers and PostgreSQL, and the coverage gate
+softhsm: ## install Debian's SoftHSM2, the token that the tests sign with, where it is missing
+	@tools/install_softhsm.sh
+
+test: $(STAMP) $(NPM_CLIENTS) $(ADMIN) chromium softhsm ## every test, with live servers and PostgreSQL, and the coverage gate
 	@rm -f .coverage .coverage.*
 	$(PYTEST) --cov --cov-report=term $(ARGS)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import chromium
+from tests.support import chromium, softhsm
 from tests.support.autograph.server import described
 from tests.support.campaigns import CampaignReport
 from tests.support.keys import KeyPair, write_key_pair
@@ -99,16 +99,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """A review interface that nobody looked at is not to be overlooked."""
-    skipped = [report for report in terminalreporter.getreports("skipped") if chromium.MISSING in str(report.longrepr)]
-    if skipped:
-        text = f"{chromium.MISSING}: {len(skipped)} test(s) of the review in kinto-admin were SKIPPED."
-        terminalreporter.write_line(text, yellow=True, bold=True)
-
-
-def pytest_report_header() -> str:
-    """Which Autograph the tests of its signer speak to."""
-    return f"Autograph: {described()}"
+    """What nobody tested is not to be overlooked."""
+    terminalreporter.write_line(f"Autograph: {described()}")
+    for missing, what in ((chromium.MISSING, "the review in kinto-admin"), (softhsm.MISSING, "the PKCS#11 signer")):
+        skipped = [report for report in terminalreporter.getreports("skipped") if missing in str(report.longrepr)]
+        if skipped:
+            text = f"{missing}: {len(skipped)} test(s) of {what} were SKIPPED."
+            terminalreporter.write_line(text, yellow=True, bold=True)
 
 
 @pytest.fixture

@@ -44,10 +44,17 @@ KEY_ROWS = (
         "PEM files of the keys that may sign there, separated by white space. Not set: those that the server names, over https, "
         "and proves by signing (`docs/signers.rst`).",
     ),
+    Setting("pkcs11.module", "file", None, "The token's PKCS#11 library, e.g. `/usr/lib/softhsm/libsofthsm2.so`."),
+    Setting("pkcs11.token", "text", None, "Label of the token."),
+    Setting("pkcs11.key_label", "text", None, "Label of the key on the token."),
+    Setting("pkcs11.key_id", "text", None, "Id of the key on the token, in hexadecimal; instead of its label, or with it."),
+    Setting("pkcs11.pin", "text", None, "PIN of the token's user.", secret=True),
+    Setting("pkcs11.pin_file", "file", None, "File with that PIN, instead."),
+    Setting("pkcs11.public_key", "file", None, "PEM file with the public key, for a token that does not hold it."),
 )
 """What is set about one signer: ``ecdsa.private_key`` where it is the only one, ``signer.new.ecdsa.private_key`` else."""
 
 BACKEND = (
-    "What keeps the key: `local` (a PEM file) or `autograph`. The dotted names of kinto-signer and kinto-remote-settings are "
-    "understood too."
+    "What keeps the key: `local` (a PEM file), `autograph` or `pkcs11` (a hardware token). The dotted names of kinto-signer and "
+    "kinto-remote-settings are understood too."
 )

@@ -27,6 +27,12 @@ def _autograph(read: Read) -> Signer:
     return from_settings(read)
 
 
+def _pkcs11(read: Read) -> Signer:
+    from kinto_signer.signers.pkcs11 import from_settings
+
+    return from_settings(read)
+
+
 BACKENDS: dict[str, Make] = {
     "local": _local,
     "kinto_signer.signer.local_ecdsa": _local,
@@ -36,6 +42,8 @@ BACKENDS: dict[str, Make] = {
     "kinto_signer.signer.autograph": _autograph,
     "kinto_signer.signers.autograph": _autograph,
     "kinto_remote_settings.signer.backends.autograph": _autograph,
+    "pkcs11": _pkcs11,
+    "kinto_signer.signers.pkcs11": _pkcs11,
 }
 """``signer_backend`` -> what makes the signer; the dotted names are those of kinto-signer and kinto-remote-settings."""
 
