@@ -322,3 +322,24 @@ def test_a_token_that_answers_nonsense(hsm, monkeypatch):
     monkeypatch.setattr(pkcs11_token, "_signed", lambda key, digest: "A" * 128)
     assert len(sign(signer, random_content())[0].signature) == 128  # whoever publishes verifies it
     assert "the signature's numbers are out of range" in refused(hsm)
+
+
+@pytest.mark.parametrize(("failures", "reached"), [(1, 2), (2, 3), (3, 3)])
+def test_a_library_that_fails_at_first_is_initialised_again(hsm, monkeypatch, failures, reached):
+    """SoftHSM2 does that when several processes begin at once."""
+    monkeypatch.setattr(pkcs11_token, "PAUSES_S", (0, 0))
+    tried = []
+    real = pkcs11_token.TokenKey._session
+
+    def session(self, library):
+        tried.append(library)
+        if len(tried) <= failures:
+            raise pkcs11.GeneralError
+        return real(self, library)
+
+    monkeypatch.setattr(pkcs11_token.TokenKey, "_session", session)
+    if failures < 3:
+        sign(signer_of(hsm), random_content())
+    else:
+        assert "cannot be used: GeneralError" in refused(hsm)
+    assert len(tried) == reached

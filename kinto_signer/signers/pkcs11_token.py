@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,8 @@ P384 = bytes.fromhex("06052b81040022")
 POINT_BYTES = 97
 OCTET_STRING = bytes((0x04, POINT_BYTES))
 WRONG_PIN = (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange, pkcs11.PinLocked, pkcs11.PinExpired)
+
+PAUSES_S = (0.02, 0.1)
 
 _PROCESS = threading.RLock()
 """Held while the library is in use."""
@@ -83,7 +86,7 @@ class TokenKey:
         """Log in, find the key and try it; nothing where that was done. Raises SigningError."""
         with _PROCESS:
             if self._open is None or self._open.process != os.getpid():
-                self._open = self._found(anew=self._open is not None)
+                self._open = self._find(anew=self._open is not None)
             return self._open.public
 
     def sign(self, digest: bytes) -> str:
@@ -96,7 +99,7 @@ class TokenKey:
                 logger.warning("The session with %s was lost (%s) and is opened again.", self.where, type(error).__name__)
             if self._open is not None:
                 _close(self._open.session)
-            self._open = self._again()
+            self._open = self._find(anew=False)
             try:
                 return self._sign(digest)
             except pkcs11.PKCS11Error as error:
@@ -107,14 +110,19 @@ class TokenKey:
             raise pkcs11.SessionClosed
         return _signed(self._open.key, digest)
 
-    def _again(self) -> _Open:
-        """A new session; where the library cannot give one, it is initialised again, which ends the sessions of others too."""
-        try:
-            return self._found(anew=False)
-        except SigningError:
-            if self._refused is not None:
-                raise
-            return self._found(anew=True)
+    def _find(self, *, anew: bool) -> _Open:
+        """A session with the key. anew: initialise the library again first, which ends the sessions of others here too.
+
+        A library that cannot give one is initialised again: it does not see a token that came back otherwise, and SoftHSM2
+        fails now and then when several processes begin at once.
+        """
+        for pause_s in PAUSES_S:
+            try:
+                return self._found(anew=anew)
+            except _UnavailableError:
+                time.sleep(pause_s + os.getpid() % 8 * 0.01)  # so that processes do not meet again
+                anew = True
+        return self._found(anew=True)
 
     def _found(self, *, anew: bool) -> _Open:
         session = None
@@ -158,7 +166,12 @@ class TokenKey:
 
     def _failed(self, what: str, error: pkcs11.PKCS11Error) -> SigningError:
         why = _REASONS.get(type(error), type(error).__name__)
-        return SigningError(f"The key with {self.where} {what}: {why}. Nothing was signed.")
+        kind = SigningError if isinstance(error, WRONG_PIN) else _UnavailableError
+        return kind(f"The key with {self.where} {what}: {why}. Nothing was signed.")
+
+
+class _UnavailableError(SigningError):
+    """What trying again may mend."""
 
 
 class _Unsuitable(Exception):
