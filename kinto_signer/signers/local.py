@@ -145,19 +145,18 @@ def from_settings(read: Read) -> LocalSigner:
 
 def load_private_key(pem: bytes, *, where: str, passphrase: bytes | None = None) -> ec.EllipticCurvePrivateKey:
     """Parse a PEM private key, PKCS#8 or SEC 1, open or encrypted. Raises ConfigurationError for anything but a P-384 key."""
-    encrypted = b"ENCRYPTED" in pem
+    encrypted, name = b"ENCRYPTED" in pem, where.partition(" = ")[0].removesuffix("private_key") + "passphrase"
     if encrypted and passphrase is None:
         raise ConfigurationError(
-            f"{where}: the private key is encrypted; set kinto.signer.{PASSPHRASE}_file, or the environment variable of "
-            f"kinto.signer.{PASSPHRASE}."
+            f"{where}: the private key is encrypted; set {name}_file, or the environment variable of {name}."
         )
-    if passphrase is not None and not encrypted:
-        raise ConfigurationError(f"{where}: the private key is not encrypted; remove kinto.signer.{PASSPHRASE}.")
     try:
-        key = serialization.load_pem_private_key(_EC_PARAMETERS.sub(b"", pem), password=passphrase)
+        key = serialization.load_pem_private_key(_EC_PARAMETERS.sub(b"", pem), password=passphrase if encrypted else None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         what = "cannot be decrypted with the given passphrase" if encrypted else "not a private key in PEM form"
         raise ConfigurationError(f"{where}: {what}.") from None
+    if passphrase is not None and not encrypted:
+        raise ConfigurationError(f"{where}: the private key is not encrypted; remove {name}.")
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP384R1):
         raise ConfigurationError(f"{where}: not a key on the curve P-384.")
     return key
