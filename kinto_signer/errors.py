@@ -160,9 +160,25 @@ class OtherCollectionError(VerificationError):
 
 
 class NotYetValidError(VerificationError):
-    """A timestamp further in the future than the tolerance: accepting it would freeze the collection."""
+    """A timestamp further in the future than the tolerance, which would freeze the collection; or a certificate of the future."""
 
     reason = "not-yet-valid"
+
+
+class ExpiredError(VerificationError):
+    """A certificate, or another statement with an end, whose time is over."""
+
+    reason = "expired"
+
+
+class BadChainError(VerificationError):
+    """Certificates that do not lead from the expected signer to a pinned root. `fault` is the word for what is wrong."""
+
+    reason = "bad-chain"
+
+    def __init__(self, message: str, *, fault: str) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class RollbackError(VerificationError):

@@ -18,7 +18,7 @@ from kinto_signer.core.changeset import TIMESTAMP_MARKER, is_tombstone, latest, 
 from kinto_signer.core.trust import Trust, check_signed
 from kinto_signer.errors import BadAnswerError, BadSignatureError, GuardRefusedError, UnsignableValue
 
-SIGNATURE_FIELDS = ("signature", "signatures", "signer_claim")
+SIGNATURE_FIELDS = ("signature", "signatures", "chains", "signer_claim")
 """What a refresh renews. Anything else changes with a new timestamp only, which takes a new signature."""
 
 _NOT_ATTRIBUTES = ("id", "bucket", "last_modified")
@@ -202,4 +202,4 @@ def check_first(name: str, attributes: Mapping[str, Any], digest: bytes, trust: 
     single = attributes.get("signature")
     if not found or (single is not None and single != found[0]):
         raise BadSignatureError(f"{name}: `signature` is not the first of `signatures`.")
-    check_signed(name, found[:1], digest, trust)
+    check_signed(name, found[:1], digest, trust, metadata=attributes)

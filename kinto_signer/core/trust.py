@@ -1,93 +1,110 @@
-"""Whom a reader trusts: keys that were given beforehand, never one that a server sends."""
+"""Whom a reader trusts: keys and roots that were given beforehand, never one that a server sends."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
-
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from kinto_signer.core import signature
 from kinto_signer.core.canonical import Digests
+from kinto_signer.core.chain import Fault, check_chain, load_chain
 from kinto_signer.core.changeset import Changeset
+from kinto_signer.core.public_key import PublicKey, load_public_key, sent_key
 from kinto_signer.errors import (
     BadAnswerError,
+    BadChainError,
     BadSignatureError,
     ConfigurationError,
     HashMismatchError,
+    KintoSignerError,
+    NotFoundError,
     OtherCollectionError,
+    TryLaterError,
     UnknownKeyError,
     UnsignableValue,
     UnsignedError,
     VerificationError,
 )
 
+__all__ = ["Chains", "PinnedRoot", "PublicKey", "Trust", "check", "check_content", "check_signed", "load_public_key"]
+
+CARRIED = "chains"
+"""The attribute of a collection that carries certificate chains: ``{x5u: the chain file's text}``."""
+
+SHA256_BYTES = 32
+
+Chains = Mapping[str, bytes] | Callable[[str], Iterable[bytes]]
+"""Chain files for an ``x5u``, one after the other until one leads to a key that made the signature; none of them is trusted.
+
+The function may raise a TryLaterError, a NotFoundError or a VerificationError where they come from. It is asked for ``""`` too.
+"""
+
 
 @dataclass(frozen=True)
-class PublicKey:
-    """A P-384 public key."""
+class PinnedRoot:
+    """A root certificate, by the SHA-256 of its DER form, and whose signatures are accepted below it."""
 
-    key: ec.EllipticCurvePublicKey
-
-    @property
-    def der(self) -> bytes:
-        """SubjectPublicKeyInfo, DER."""
-        return self.key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-    @property
-    def pem(self) -> bytes:
-        return self.key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the DER form, as colon-separated hexadecimal, the way it is read out over a telephone."""
-        return hashlib.sha256(self.der).digest().hex(":").upper()
+    sha256: bytes
+    signer_id: str
 
 
 @dataclass(frozen=True)
 class Trust:
-    """A policy: any one of several pinned keys suffices."""
+    """A policy. One signature by any one of the keys, or of the signers below the roots, suffices.
 
-    keys: tuple[PublicKey, ...]
+    Who verifies asks this module whether a state is trusted, and counts no keys: a threshold would be one more field here.
+
+    keys: pinned. key_digests: SHA-256 of the DER form of keys that signatures may bring along. roots: for signatures with a
+    certificate chain. tolerance_s: seconds by which the clock may miss a certificate's time. chains: where chains come from that
+    the collection does not carry itself. now: the clock, epoch seconds; needed for roots where `check` is given no time.
+    """
+
+    keys: tuple[PublicKey, ...] = ()
+    key_digests: tuple[bytes, ...] = ()
+    roots: tuple[PinnedRoot, ...] = ()
+    tolerance_s: int = 0
+    chains: Chains | None = field(default=None, repr=False, compare=False)
+    now: Callable[[], float] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not self.keys:
-            raise ConfigurationError("No trusted key was given: without one nothing can be verified.")
+        if not (self.keys or self.key_digests or self.roots):
+            raise ConfigurationError("No trusted key was given, and no root: without one nothing can be verified.")
+        if any(len(digest) != SHA256_BYTES for digest in (*self.key_digests, *(root.sha256 for root in self.roots))):
+            raise ConfigurationError("A key or root is pinned by something else than the 32 bytes of a SHA-256.")
+        if not all(root.signer_id for root in self.roots):
+            raise ConfigurationError("A root is pinned without the signer that is expected below it.")
+        if self.tolerance_s < 0:
+            raise ConfigurationError("The tolerance of the clock is less than nothing.")
 
 
-def load_public_key(pem: bytes, *, where: str) -> PublicKey:
-    """Parse a PEM public key. Raises ConfigurationError, naming `where`, for anything but a P-384 public key."""
-    try:
-        key = serialization.load_pem_public_key(pem)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigurationError(f"{where}: not a public key in PEM form.") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
-        raise ConfigurationError(f"{where}: not a key on the curve P-384, the only one that Content-Signature uses here.")
-    return PublicKey(key)
-
-
-def check(name: str, state: Changeset, trust: Trust) -> PublicKey:
+def check(name: str, state: Changeset, trust: Trust, *, at: int | None = None, chains: Chains | None = None) -> PublicKey:
     """Verify the complete `state` of the collection `name` (``bucket/collection``); returns the key that signed it.
 
     1. the answer is about this collection; 2. there is a signature; 3. the content has a canonical form; 4. the published
     hash, where there is one, is the content's (for a clear message: a right hash never replaces the signature); 5. one
     signature of a known mode verifies under one trusted key.
-    Raises a VerificationError whose `reason` says which of them failed.
+    at: the time to judge certificates by, epoch seconds; the policy's clock by default. chains: used before the policy's own.
+    Raises a VerificationError whose `reason` says which of them failed, or a TryLaterError if a chain could not be fetched.
     """
     _refuse_unsigned(name, state.metadata)
     try:
         content = state.digests()
     except UnsignableValue as error:
         raise BadAnswerError(f"{name}: {error.message}. Nothing was accepted.") from error
-    return check_content(name, state.metadata, content, trust, timestamp=state.timestamp)
+    return check_content(name, state.metadata, content, trust, timestamp=state.timestamp, at=at, chains=chains)
 
 
-def check_content(name: str, metadata: Mapping[str, Any], content: Digests, trust: Trust, *, timestamp: int) -> PublicKey:
+def check_content(
+    name: str,
+    metadata: Mapping[str, Any],
+    content: Digests,
+    trust: Trust,
+    *,
+    timestamp: int,
+    at: int | None = None,
+    chains: Chains | None = None,
+) -> PublicKey:
     """The same for a state whose digests are known: nothing of the records is looked at. timestamp: for the message."""
     found = _refuse_unsigned(name, metadata)
     published = metadata.get("hash")
@@ -96,7 +113,7 @@ def check_content(name: str, metadata: Mapping[str, Any], content: Digests, trus
             f"{name}: the content at {timestamp} hashes to {content.hash}, but {str(published)[:80]} was published. "
             "Nothing was accepted; it was altered or mixed up on the way."
         )
-    return check_signed(name, found, content.signed, trust)
+    return check_signed(name, found, content.signed, trust, metadata=metadata, at=at, chains=chains)
 
 
 def _refuse_unsigned(name: str, metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -107,49 +124,147 @@ def _refuse_unsigned(name: str, metadata: Mapping[str, Any]) -> list[Mapping[str
     return found
 
 
-def check_signed(name: str, found: Iterable[Mapping[str, Any]], digest: bytes, trust: Trust) -> PublicKey:
-    """The trusted key that made one of the signatures `found` over `digest`.
+def check_signed(
+    name: str,
+    found: Iterable[Mapping[str, Any]],
+    digest: bytes,
+    trust: Trust,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    at: int | None = None,
+    chains: Chains | None = None,
+) -> PublicKey:
+    """The trusted key that made one of the signatures `found` over `digest`. metadata: may carry their chains.
 
-    Raises UnknownKeyError if somebody else did, BadSignatureError if nobody did.
+    Signatures of other modes count for nothing. Raises UnknownKeyError if somebody else made it, BadSignatureError if nobody
+    did, BadChainError, ExpiredError or NotYetValidError if its chain is of no use, a TryLaterError if that could not be fetched.
     """
-    problem: VerificationError = BadSignatureError(f"{name}: no signature of the mode p384ecdsa. Nothing was accepted.")
+    problem: KintoSignerError = BadSignatureError("no signature of the mode p384ecdsa")
+    evidence = Evidence(trust, metadata or {}, at, chains)
     for entry in found:
         if entry.get("mode", signature.MODE) != signature.MODE:
             continue
-        try:
-            signature.decode(entry.get("signature"))
-        except BadSignatureError as error:
-            problem = BadSignatureError(f"{name}: {error.message}. Nothing was accepted.")
-            continue
-        for trusted in trust.keys:
-            if signature.verifies(trusted.key, digest, entry["signature"]):
-                return trusted
-        if _signed_by_its_own_key(entry, digest):
-            problem = UnknownKeyError(f"{name}: signed by a key that is not trusted. Nothing was accepted.")
-        else:
-            problem = BadSignatureError(
-                f"{name}: the signature was not made over this content by a trusted key. Nothing was accepted."
-            )
-    raise problem
+        outcome = _signer_of(entry, digest, evidence)
+        if isinstance(outcome, PublicKey):
+            return outcome
+        if _weight(outcome) >= _weight(problem):
+            problem = outcome
+    raise _about(name, problem)
 
 
-def _signed_by_its_own_key(entry: Mapping[str, Any], digest: bytes) -> bool:
-    """Whether the key that the entry names made the signature: tells a strange key from altered content, never trusted."""
+def _signer_of(entry: Mapping[str, Any], digest: bytes, evidence: Evidence) -> PublicKey | KintoSignerError:
+    """The trusted key that made the signature `entry`, or why there is none."""
     try:
-        key = serialization.load_der_public_key(base64.b64decode(str(entry.get("public_key") or "")))
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return False
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
-        return False
-    return signature.verifies(key, digest, entry["signature"])
+        signature.decode(entry.get("signature"))
+    except BadSignatureError as error:
+        return error
+    problems: list[KintoSignerError] = []
+    for key in evidence.trusted_keys(entry, problems):
+        if signature.verifies(key.key, digest, entry["signature"]):
+            return key
+    if problems:
+        return max(reversed(problems), key=_weight)
+    # Whether the key that the entry brings made it: tells a strange key from altered content.
+    own = sent_key(entry.get("public_key"))
+    if own is not None and signature.verifies(own.key, digest, entry["signature"]):
+        return UnknownKeyError("signed by a key that is not trusted")
+    return BadSignatureError("the signature was not made over this content by a trusted key")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A policy, and what there is to judge one state's signatures by. See `check` for the fields."""
+
+    trust: Trust
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    at: int | None = None
+    chains: Chains | None = None
+
+    def trusted_keys(self, entry: Mapping[str, Any], problems: list[KintoSignerError]) -> Iterator[PublicKey]:
+        """The keys that may have made the signature `entry`, a chain at a time; why a chain leads to none goes to `problems`."""
+        trust = self.trust
+        yield from trust.keys
+        if trust.key_digests:
+            sent = sent_key(entry.get("public_key"))
+            if sent is not None and sent.sha256 in trust.key_digests:
+                yield sent
+        if not trust.roots:
+            return
+        x5u, at, seen = str(entry.get("x5u") or ""), self._time(), list[bytes]()
+        for pem in self._chains_of(x5u, problems):
+            if pem not in seen:
+                seen.append(pem)
+                leaf = _leaf(pem, trust, at)
+                if isinstance(leaf, PublicKey):
+                    yield leaf
+                else:
+                    problems.append(leaf)
+        if x5u and not seen and not problems:
+            said = "the certificate chain that the signature names (x5u) is neither carried by the collection nor known here"
+            problems.append(BadChainError(said, fault=Fault.MISSING))
+
+    def _time(self) -> int:
+        if self.at is not None:
+            return self.at
+        if self.trust.now is None:
+            raise ConfigurationError("Certificates are judged by a time, and none was given.")
+        return int(self.trust.now())
+
+    def _chains_of(self, x5u: str, problems: list[KintoSignerError]) -> Iterator[bytes]:
+        carried = self.metadata.get(CARRIED)
+        text = carried.get(x5u) if isinstance(carried, Mapping) else None
+        if isinstance(text, str):
+            yield text.encode("utf-8", "replace")
+        sources: list[Chains] = [source for source in (self.chains, self.trust.chains) if source is not None]
+        for source in sources:
+            try:
+                if not isinstance(source, Mapping):
+                    yield from source(x5u)
+                elif x5u in source:
+                    yield source[x5u]
+            except (TryLaterError, NotFoundError, VerificationError) as error:
+                problems.append(error)
+
+
+def _leaf(pem: bytes, trust: Trust, at: int) -> PublicKey | VerificationError:
+    """The key of the signer's certificate in a chain file that leads to a pinned root, or why it does not."""
+    try:
+        chain = load_chain(pem)
+    except BadChainError as error:
+        return error
+    problems: list[VerificationError] = []
+    for signer_id in dict.fromkeys(root.signer_id for root in trust.roots):
+        roots = frozenset(root.sha256 for root in trust.roots if root.signer_id == signer_id)
+        try:
+            return check_chain(chain, root_sha256=roots, signer_id=signer_id, at=at, tolerance_s=trust.tolerance_s)
+        except VerificationError as error:
+            problems.append(error)
+    return max(problems, key=_weight)
+
+
+def _weight(problem: KintoSignerError) -> int:
+    """Which of several problems is worth telling: a chain's says more than a signature's, least if it is somebody else's."""
+    if isinstance(problem, TryLaterError):
+        return 4
+    if isinstance(problem, BadChainError):
+        return 2 if problem.fault in (Fault.OTHER_ROOT, Fault.OTHER_SIGNER) else 3
+    return 1 if isinstance(problem, (BadSignatureError, UnknownKeyError)) else 3
+
+
+def _about(name: str, problem: KintoSignerError) -> KintoSignerError:
+    """The problem, as it is raised: saying which collection it is about."""
+    if not isinstance(problem, VerificationError):
+        return problem
+    said = f"{name}: {problem.message.removesuffix('.')}. Nothing was accepted."
+    return BadChainError(said, fault=problem.fault) if isinstance(problem, BadChainError) else type(problem)(said)
 
 
 def _check_name(name: str, metadata: Mapping[str, Any]) -> None:
     bucket, _, collection = name.partition("/")
-    for field, asked in (("bucket", bucket), ("id", collection)):
-        said = metadata.get(field)
+    for attribute, asked in (("bucket", bucket), ("id", collection)):
+        said = metadata.get(attribute)
         if said is not None and said != asked:
             raise OtherCollectionError(
-                f"{name}: this is about the {'bucket' if field == 'bucket' else 'collection'} {str(said)[:80]!r}. "
+                f"{name}: this is about the {'bucket' if attribute == 'bucket' else 'collection'} {str(said)[:80]!r}. "
                 "Nothing was accepted."
             )
