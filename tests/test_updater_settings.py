@@ -2,16 +2,21 @@
 
 import configparser
 import shlex
+from pathlib import Path
 
 import pytest
 
 from kinto_signer.cli import updater
+from kinto_signer.core.trust import PublicKey
 from kinto_signer.errors import ConfigurationError
+from kinto_signer.updater.policies import Pins
 from kinto_signer.updater.settings import Options, default_cache, default_config, gather_settings, read_options
+from tests.support import servers
+from tests.support.certificates import SIGNER, make_pki
 from tests.support.keys import write_key_pair
-from tests.support.servers import ROOT
 
-CONFIG = ROOT / "config"
+CONFIG = servers.ROOT / "config"
+PKI = make_pki()
 
 
 def write(tmp_path, text, name="config.toml"):
@@ -90,6 +95,16 @@ MISTAKES = {
     "max_size_mib = -1": "a positive number is needed",
     "max_size_mib = nan": "a positive number is needed",
     'format = "yaml"': "text or json is needed",
+    "x5u_roots = 'A'": "a list of texts is needed",
+    "signer_ids = [1]": "a list of texts is needed",
+    "tolerance_seconds = -1": "a number from 0 on is needed",
+    "[trust]\nmain = 1": "a table named by a bucket",
+    "trust = 5": "a table named by a bucket",
+    "[trust.'main/../x']\npublic_keys = ['a']": "a table named by a bucket",
+    "[trust.'a/b/c']\npublic_keys = ['a']": "a table named by a bucket",
+    "[trust.main]\nserver = 'a'": "with public_keys, x5u_roots, signer_ids, chains is needed",
+    "[trust.main]\npublic_keys = 'a'": "a list of texts is needed",
+    "at = 5": "`at` is unknown",
     "server = \nformat = 1": "not proper TOML: .*line 1",
     "a = 1\na = 2\nb = 3": "not proper TOML: .*line 2",
 }
@@ -136,6 +151,86 @@ def test_what_is_missing_or_wrong(tmp_path, changed, message):
     assert gather_settings(complete(tmp_path)).deadline_s == 300
     with pytest.raises(ConfigurationError, match=message):
         gather_settings(complete(tmp_path, **changed))
+
+
+# --- whom to trust ---------------------------------------------------------------------------------------------------
+
+ROOT = PKI.root.sha256.hex(":").upper()
+CHAINED = {"public_keys": None, "x5u_roots": (ROOT,), "signer_ids": (SIGNER,)}
+
+
+def test_keys_by_digest_and_roots(tmp_path):
+    digest = PublicKey(PKI.leaf.key.public_key()).sha256
+    for text in (digest.hex(), digest.hex().upper(), digest.hex(":"), digest.hex(":").upper()):
+        trust = gather_settings(complete(tmp_path, public_keys=(Path(text),))).trust
+        assert (trust.keys, trust.key_digests, trust.roots) == ((), (digest,), ())
+    trust = gather_settings(complete(tmp_path, **CHAINED, tolerance_seconds=60)).trust
+    assert (trust.keys, trust.roots, trust.tolerance_s) == ((), (PKI.pinned,), 60)
+    both = gather_settings(complete(tmp_path, x5u_roots=("00" * 32, ROOT), signer_ids=("a", "b"))).trust
+    assert (len(both.keys), len(both.roots)) == (1, 4)
+    path = write(tmp_path, f'public_keys = ["{digest.hex()}", "signer-public.pem"]\n')
+    assert read_options(path).public_keys == (Path(digest.hex()), tmp_path / "signer-public.pem")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"public_keys": None, "x5u_roots": (ROOT,)}, "without the signer that is expected"),
+        ({"signer_ids": (SIGNER,)}, "without a root"),
+        ({"public_keys": None, "signer_ids": (SIGNER,)}, "without a root"),
+        ({"chains": ("a.chain",)}, "without a root"),
+        (CHAINED | {"x5u_roots": ("",)}, "'' is not the SHA-256 of a root"),
+        (CHAINED | {"x5u_roots": (ROOT[:-3],)}, "is not the SHA-256 of a root"),
+        (CHAINED | {"x5u_roots": (ROOT + "\n",)}, "is not the SHA-256 of a root"),
+        (CHAINED | {"chains": (Path("nowhere.chain"),)}, "nowhere.chain: cannot be read"),
+        (CHAINED | {"chains": (Path(__file__),)}, "test_updater_settings.py: the certificate chain cannot be used"),
+        (CHAINED | {"tolerance_seconds": 10**9}, "would end the end of certificates"),
+        (CHAINED | {"tolerance_seconds": -1.0}, "A tolerance of -1 seconds"),
+        (CHAINED | {"x5u_hosts": ("https://x/",)}, "'https://x/' is not a host"),
+        ({"public_keys": None, "trust": {"other": Pins(x5u_roots=(ROOT,), signer_ids=(SIGNER,))}}, "^main/a: no trusted key"),
+        ({"trust": {"main": Pins()}}, r'\[trust."main"\] names no key and no root'),
+        ({"trust": {"main": Pins(signer_ids=(SIGNER,))}}, "names no key and no root"),
+    ],
+)
+def test_policies_that_are_none(tmp_path, changed, message):
+    with pytest.raises(ConfigurationError, match=message):
+        gather_settings(complete(tmp_path, **changed))
+
+
+def test_the_most_specific_policy_counts_as_a_whole(tmp_path):
+    pair = write_key_pair(tmp_path, "other")
+    path = write(
+        tmp_path,
+        f"""
+        public_keys = ["signer-public.pem"]
+        [trust.main]
+        x5u_roots = ["{ROOT}"]
+        signer_ids = ["{SIGNER}"]
+        [trust."main/b"]
+        public_keys = ["other-public.pem"]
+        """,
+    )
+    write_key_pair(tmp_path)
+    policies = read_options(path).policies()
+    assert policies("main/a").roots
+    assert not policies("main/a").keys
+    assert [key.pem for key in policies("main/b").keys] == [pair.public.read_bytes()]
+    assert not policies("main/b").roots
+    assert policies("else/b").keys
+    assert not policies("else/b").roots
+
+
+def test_flags_replace_the_policies_of_the_file(tmp_path):
+    """Whoever names a key on the command line trusts that one, and nothing that a file adds to it."""
+    key, root = Path("a.pem"), ("r",)
+    written = Options(public_keys=(key,), x5u_roots=root, signer_ids=("s",), trust={"main": Pins((key,))}, chains=(key,))
+    merged = written.overridden_by(Options(x5u_roots=("q",), signer_ids=("t",)))
+    assert (merged.public_keys, merged.x5u_roots, merged.signer_ids, merged.trust) == (None, ("q",), ("t",), None)
+    merged = written.overridden_by(Options(public_keys=(Path("b.pem"),)))
+    assert (merged.public_keys, merged.x5u_roots, merged.signer_ids, merged.trust) == ((Path("b.pem"),), None, None, None)
+    assert written.overridden_by(Options(format="json")) == Options(**{**vars(written), "format": "json"})
+    merged = written.overridden_by(Options(chains=(Path("c"),)))  # trusted for nothing
+    assert (merged.x5u_roots, merged.chains) == (root, (Path("c"),))
 
 
 def test_a_private_key_is_no_public_key(tmp_path):
@@ -190,8 +285,13 @@ def test_config_updater_toml(tmp_path):
     options = vars(read_options(write(tmp_path, switched_on)))
     assert [name for name, value in options.items() if value is None] == []
     pair = write_key_pair(tmp_path)
+    write_key_pair(tmp_path, "languages")
+    (tmp_path / "regions.chain").write_bytes(PKI.pem)
     assert pair.public.exists()
-    assert gather_settings(Options(**{**options, "auth_file": None})).deadline_s == 300
+    settings = gather_settings(Options(**{**options, "auth_file": None}))
+    assert settings.deadline_s == 300
+    assert settings.trust_for("main/languages").roots == ()
+    assert settings.trust_for("main/regions").tolerance_s == 300
 
 
 def test_config_systemd_units():

@@ -11,7 +11,7 @@ from typing import Any
 
 import rich_click as click
 
-from kinto_signer.errors import BackoffError, KintoSignerError
+from kinto_signer.errors import BackoffError, BadChainError, KintoSignerError
 
 INTERRUPTED = 130
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
@@ -53,10 +53,12 @@ def report(error: KintoSignerError, *, as_json: bool) -> int:
 
 
 def error_object(error: KintoSignerError) -> dict[str, Any]:
-    """An error as JSON: its stable ``reason``, its message, its exit code, and until when to wait where that is known."""
+    """An error as JSON: its stable ``reason``, its message and exit code, until when to wait, what is wrong with a chain."""
     found: dict[str, Any] = {"reason": error.reason, "message": error.message, "exit_code": error.exit_code}
     if isinstance(error, BackoffError):
         found["until"] = iso(error.until)
+    if isinstance(error, BadChainError):
+        found["fault"] = str(error.fault)
     return found
 
 

@@ -12,19 +12,23 @@ from typing import Any
 import rich_click as click
 
 from kinto_signer import __version__
-from kinto_signer.cli import output
+from kinto_signer.cli import output, times
 from kinto_signer.cli.progress import Progress
+from kinto_signer.cli.times import Clock
 from kinto_signer.core.changeset import Changeset
-from kinto_signer.core.trust import PublicKey, Trust, check
+from kinto_signer.core.trust import PublicKey, check
 from kinto_signer.errors import ConfigurationError, KintoSignerError, NotFoundError, worst_exit_code
 from kinto_signer.remote import check_name
 from kinto_signer.transport import Deadline
+from kinto_signer.transport.chains import ChainFetcher
 from kinto_signer.updater import Cache, open_cache
 from kinto_signer.updater.cache import SqliteRepository
+from kinto_signer.updater.chain_sources import at_hand
 from kinto_signer.updater.files import exclusive
 from kinto_signer.updater.gather import Gathering, Outcome
+from kinto_signer.updater.policies import PIN_NAMES, Policies
 from kinto_signer.updater.saved import load
-from kinto_signer.updater.settings import FORMATS, Options, gather_settings, read_options
+from kinto_signer.updater.settings import DEFAULT_DEADLINE_S, FORMATS, Options, gather_settings, read_options
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -32,10 +36,21 @@ RESET_WAIT_S = 60
 
 config_option = click.option("--config", type=FILE, help="Configuration file in TOML; flags override it.")
 cache_option = click.option("--cache", type=DIRECTORY, help="Directory of the local copy.")
-keys_option = click.option(
-    "--public-key", "public_keys", type=FILE, multiple=True, help="PEM file of a key you trust. May be repeated."
+trust_options = (
+    click.option("--public-key", "public_keys", type=FILE, multiple=True, help="A key you trust: PEM file, or its SHA-256."),
+    click.option("--x5u-root", "x5u_roots", multiple=True, metavar="SHA256", help="A root you trust for certificate chains."),
+    click.option("--signer-id", "signer_ids", multiple=True, metavar="NAME", help="Whose certificate below a root is accepted."),
+    click.option("--chain", "chains", type=FILE, multiple=True, help="Chain file (PEM) instead of fetching it; not trusted."),
+    click.option("--x5u-host", "x5u_hosts", multiple=True, metavar="HOST[:PORT]", help="Chains may be fetched from there."),
+    click.option("--tolerance", type=float, metavar="SECONDS", help="By which the clock may miss a certificate's time; 0."),
+    click.option("--at", callback=times.parse, metavar="TIME", help="Verify as of then: ISO 8601, or epoch seconds."),
 )
 format_option = click.option("--format", "format_", type=click.Choice(FORMATS), help="How to print the result.")
+
+
+def trusting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the flags that say whom to trust. They may be repeated, and replace the file's policies as a whole."""
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(trust_options), command)
 
 
 def with_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -46,7 +61,8 @@ def with_options(command: Callable[..., int]) -> Callable[..., int]:
         given = Options(
             server=flags.pop("server", None),
             collections=flags.pop("fetch", None) or None,
-            public_keys=flags.pop("public_keys", None) or None,
+            **{name: flags.pop(name, None) or None for name in (*PIN_NAMES, "x5u_hosts")},
+            tolerance_seconds=flags.pop("tolerance", None),
             cache=flags.pop("cache", None),
             json=flags.pop("json_", None),
             auth_file=flags.pop("auth_file", None),
@@ -77,7 +93,7 @@ def cli(verbose: int) -> None:
 @cli.command("gather-changes")
 @click.argument("server", required=False)
 @click.option("-c", "--collection", "fetch", multiple=True, metavar="BUCKET/COLLECTION", help="May be repeated.")
-@keys_option
+@trusting
 @cache_option
 @click.option("--json", "json_", type=DIRECTORY, help="Also write DIR/BUCKET/COLLECTION.json.")
 @click.option("--auth-file", type=FILE, help="File, mode 0600, with `user:password` or `Bearer TOKEN`.")
@@ -85,11 +101,11 @@ def cli(verbose: int) -> None:
 @format_option
 @config_option
 @with_options
-def gather_changes(options: Options) -> int:
+def gather_changes(options: Options, at: Clock) -> int:
     """Fetch what changed on SERVER, such as https://kinto.example/v1, since the last run, and verify it."""
     settings = gather_settings(options)
     with Progress() as progress:
-        outcomes = Gathering(settings, on_bytes=progress.add_bytes).run(progress.begin)
+        outcomes = Gathering(settings, at, on_bytes=progress.add_bytes).run(progress.begin)
     code = worst_exit_code(outcome.error.exit_code for outcome in outcomes if outcome.error)
     if options.format == "json":
         listed = [_outcome_object(outcome) for outcome in outcomes]
@@ -108,11 +124,11 @@ def gather_changes(options: Options) -> int:
 @click.argument("collections", nargs=-1, metavar="[BUCKET/COLLECTION]...")
 @click.option("--records", is_flag=True, help="Print the records too.")
 @cache_option
-@keys_option
+@trusting
 @format_option
 @config_option
 @with_options
-def show(options: Options, collections: tuple[str, ...], records: bool) -> int:
+def show(options: Options, collections: tuple[str, ...], records: bool, at: Clock) -> int:
     """Show what the local copy holds."""
     as_json = options.format == "json"
 
@@ -124,30 +140,33 @@ def show(options: Options, collections: tuple[str, ...], records: bool) -> int:
                 print(f"  {json.dumps(record, ensure_ascii=False)}")
         return found | ({"data": state.records} if records else {})
 
-    return _each_of_the_cache(options, collections, describe)
+    return _each_of_the_cache(options, at, collections, describe)
 
 
 @cli.command()
 @click.argument("collections", nargs=-1, metavar="[BUCKET/COLLECTION]...")
 @click.option("--file", "files", type=FILE, multiple=True, help="A saved changeset instead of the cache.")
 @cache_option
-@keys_option
+@trusting
 @format_option
 @config_option
 @with_options
-def verify(options: Options, collections: tuple[str, ...], files: tuple[Path, ...]) -> int:
-    """Verify the local copy, or saved files, against the keys you trust."""
-    if not options.public_keys:
-        raise ConfigurationError("To verify, give the keys you trust with `--public-key FILE`.")
+def verify(options: Options, collections: tuple[str, ...], files: tuple[Path, ...], at: Clock) -> int:
+    """Verify the local copy, or saved files, against the keys or roots you trust."""
+    policies = options.policies()
+    if policies is None:
+        raise ConfigurationError(
+            "To verify, give the keys you trust with `--public-key FILE`, or a root with `--x5u-root SHA256 --signer-id NAME`."
+        )
     if files:
-        return _verify_files(options, files, collections)
+        return _verify_files(options, policies, at, files, collections)
 
     def describe(name: str, state: Changeset, key: PublicKey, _cache: Cache) -> dict[str, Any]:
         if options.format != "json":
             print(_state_line(name, state, key))
         return _state_object(name, state, key)
 
-    return _each_of_the_cache(options, collections, describe)
+    return _each_of_the_cache(options, at, collections, describe)
 
 
 @cli.command()
@@ -177,12 +196,13 @@ def reset(options: Options, collections: tuple[str, ...], accept_older: bool) ->
 
 def _each_of_the_cache(
     options: Options,
+    at: Clock,
     collections: tuple[str, ...],
     describe: Callable[[str, Changeset, PublicKey, Cache], dict[str, Any]],
 ) -> int:
     """Open and verify each collection; after an error with one the others go on."""
     found, codes = [], []
-    with open_cache(options.cache_directory, options.trusted_keys()) as cache:
+    with open_cache(options.cache_directory, policies=options.policies(), now=at) as cache:
         for name in collections or cache.names():
             try:
                 state, key = cache.verified(check_name(name))
@@ -200,16 +220,18 @@ def _each_of_the_cache(
     return code
 
 
-def _verify_files(options: Options, files: tuple[Path, ...], collections: tuple[str, ...]) -> int:
+def _verify_files(options: Options, policies: Policies, at: Clock, files: tuple[Path, ...], collections: tuple[str, ...]) -> int:
     """Verify saved files. A collection named beside one file is what that file has to be about."""
     if collections and (len(files), len(collections)) != (1, 1):
         raise ConfigurationError("With `--file`, name a collection only for one single file.")
-    trust = Trust(options.trusted_keys())
+    deadline = Deadline(options.deadline_seconds or DEFAULT_DEADLINE_S)
+    fetcher = ChainFetcher(options.allowed_hosts(), lambda: deadline)
     found, codes = [], []
     for path in files:
         try:
             said, state = load(path)
             name = check_name(collections[0]) if collections else said
+            trust, _ = at_hand(policies(name), at, fetcher)
             key = check(name, state, trust)
             found.append({"file": str(path)} | _state_object(name, state, key))
             if options.format != "json":

@@ -16,9 +16,11 @@ from kinto_signer.errors import (
     BadChainError,
     BadSignatureError,
     ConfigurationError,
+    ExpiredError,
     HashMismatchError,
     KintoSignerError,
     NotFoundError,
+    NotYetValidError,
     OtherCollectionError,
     TryLaterError,
     UnknownKeyError,
@@ -243,12 +245,14 @@ def _leaf(pem: bytes, trust: Trust, at: int) -> PublicKey | VerificationError:
 
 
 def _weight(problem: KintoSignerError) -> int:
-    """Which of several problems is worth telling: a chain's says more than a signature's, least if it is somebody else's."""
+    """Which of several problems is worth telling: what is wrong with a chain that is here says more than where others are not."""
+    if isinstance(problem, (ExpiredError, NotYetValidError)):
+        return 6
     if isinstance(problem, TryLaterError):
-        return 4
+        return 5
     if isinstance(problem, BadChainError):
-        return 2 if problem.fault in (Fault.OTHER_ROOT, Fault.OTHER_SIGNER) else 3
-    return 1 if isinstance(problem, (BadSignatureError, UnknownKeyError)) else 3
+        return 3 if problem.fault in (Fault.OTHER_ROOT, Fault.OTHER_SIGNER) else 4
+    return 1 if isinstance(problem, (BadSignatureError, UnknownKeyError)) else 2
 
 
 def _about(name: str, problem: KintoSignerError) -> KintoSignerError:

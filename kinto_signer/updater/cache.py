@@ -20,7 +20,7 @@ from typing import Any
 
 from kinto_signer.core.canonical import Record
 from kinto_signer.core.changeset import EMPTY, Changeset, is_tombstone
-from kinto_signer.core.trust import PublicKey, Trust, load_public_key
+from kinto_signer.core.trust import Trust
 from kinto_signer.errors import (
     ConfigurationError,
     ConflictError,
@@ -29,13 +29,17 @@ from kinto_signer.errors import (
     NewerFormatError,
     StorageError,
 )
+from kinto_signer.updater import kept_policy
 from kinto_signer.updater.files import new_file, sync_directory
 from kinto_signer.updater.highest import Marks, read_marks, write_marks
+from kinto_signer.updater.kept_policy import KeptPolicy
 from kinto_signer.updater.sqlite import connect, file_header
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)
+"""1 had keys only, and no other policies."""
 NO_DIGEST = b""
 SCHEMA = f"""
 PRAGMA user_version = {FORMAT};
@@ -52,7 +56,7 @@ CREATE TABLE record (
 
 @dataclass(frozen=True)
 class Held:
-    """A row of the catalogue. keys: the PEM texts of the keys that were trusted when it was stored."""
+    """A row of the catalogue. keys: the policy under which it was stored, see `kept_policy`."""
 
     timestamp: int = 0
     highest: int = 0
@@ -67,17 +71,18 @@ class Held:
 class SqliteRepository:
     """Collections in one SQLite file in a directory of their own.
 
-    trust: the keys whose verification stands behind what is applied; None for reading only. A directory without the file
-    is an empty repository; `apply` makes it.
+    trust: the policy whose verification stands behind what is applied; None for reading only. used: chain files by x5u that
+    this verification took. A directory without the file is an empty repository; `apply` makes it.
     """
 
     atomic = True
 
-    def __init__(self, directory: Path, trust: Trust | None = None) -> None:
+    def __init__(self, directory: Path, trust: Trust | None = None, used: Mapping[str, bytes] | None = None) -> None:
         self.directory = directory
         self.path = directory / "collections.sqlite"
         self.marks_path = directory / "highest.json"
         self.trust = trust
+        self.used = {} if used is None else used
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -91,10 +96,9 @@ class SqliteRepository:
     def highest(self, name: str) -> int:
         return max(self.catalogue().get(name, Held()).highest, self._marks().highest.get(name, 0))
 
-    def keys(self, name: str) -> tuple[PublicKey, ...]:
-        """The keys that were trusted when the collection was stored."""
-        texts = json.loads(self.catalogue().get(name, Held()).keys)
-        return tuple(load_public_key(text.encode("ascii"), where=f"{self.path}: {name}") for text in texts)
+    def policy(self, name: str) -> KeptPolicy:
+        """The policy under which the collection was stored, and the chains that this took."""
+        return kept_policy.load(self.catalogue().get(name, Held()).keys, where=f"{self.path}: {name}")
 
     def changeset(self, name: str, since: int = 0) -> Changeset:
         with self._reading() as connection:
@@ -120,7 +124,7 @@ class SqliteRepository:
         """Store a changeset that was verified. Raises ConflictError if another process stored something else meanwhile."""
         if self.trust is None:
             raise ConfigurationError(f"{self.directory}: opened for reading only; to write, the trusted keys are needed.")
-        keys = json.dumps([key.pem.decode("ascii") for key in self.trust.keys]).encode("ascii")
+        keys = kept_policy.dump(self.trust, kept_policy.chains_of(changeset.metadata, self.used))
         highest = max(self.highest(name), changeset.timestamp)
         new = Held(changeset.timestamp, highest, _dump(changeset.metadata), keys)
         with self._writing() as connection:
@@ -251,7 +255,7 @@ class SqliteRepository:
                 f"{self.path}: format {version}, written by a newer kinto-updater; this one knows {FORMAT}. "
                 "Nothing was changed; upgrade this program."
             )
-        if version != FORMAT:
+        if version not in READABLE:
             raise self._corrupt(f"its format is {version}")
         stored = connection.execute("SELECT digest FROM about").fetchall()
         rows = connection.execute("SELECT name, timestamp, highest, metadata, keys, records_digest FROM collection").fetchall()
@@ -271,6 +275,7 @@ def _move_into_place(temporary: Path, path: Path) -> None:
 
 
 def _write_catalogue(connection: sqlite3.Connection, catalogue: Mapping[str, Held]) -> None:
+    connection.execute(f"PRAGMA user_version = {FORMAT}")
     rows = [(name, *held.row()) for name, held in catalogue.items()]
     connection.execute("DELETE FROM collection")
     connection.executemany("INSERT INTO collection VALUES (?, ?, ?, ?, ?, ?)", rows)

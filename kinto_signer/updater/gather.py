@@ -11,11 +11,13 @@ from pathlib import Path
 
 from kinto_signer.core.changeset import EMPTY, Changeset
 from kinto_signer.core.repository import Source, Synchronizer, Verify
-from kinto_signer.core.trust import check
+from kinto_signer.core.trust import Trust, check
 from kinto_signer.errors import CorruptCacheError, KintoSignerError, NotFoundError
 from kinto_signer.remote import RemoteRepository
 from kinto_signer.transport import Deadline, Limits, Session
+from kinto_signer.transport.chains import ChainFetcher
 from kinto_signer.updater.cache import SqliteRepository
+from kinto_signer.updater.chain_sources import at_hand
 from kinto_signer.updater.files import exclusive, remove_leftovers
 from kinto_signer.updater.reading import open_for_update
 from kinto_signer.updater.saved import path_of, save
@@ -63,6 +65,7 @@ class Gathering:
         limits = Limits(max_size_bytes=settings.max_size_bytes)
         session = Session(settings.server, settings.credentials, deadline=self.deadline, limits=limits, on_bytes=on_bytes)
         self.source = _Existing(RemoteRepository(session))
+        self.fetcher = ChainFetcher(settings.x5u_hosts, lambda: self.deadline)
         self.lock = settings.cache / "update.lock"
         self._examined = False
 
@@ -77,19 +80,21 @@ class Gathering:
     def _outcome(self, name: str) -> Outcome:
         before = 0
         try:
+            trust = self.settings.trust_for(name)
             with exclusive(self.lock, self._remaining):
-                verify = open_for_update(self.settings.cache, self.settings.trust, self._now_ms)
                 repository = self._sound_repository()
-                before = repository.timestamp(name)
+                before, kept = repository.timestamp(name), repository.policy(name)
+                trust, chains = at_hand(trust, self.clock, kept.chains, self.fetcher)
+                verify = open_for_update(self.settings.cache, trust, self._now_ms, chains.used)
                 applied = self._sync(name, verify, repository)
-                return self._describe(name, before, applied, repository.changeset(name))
+                return self._describe(name, before, applied, repository, trust)
         except KintoSignerError as error:
             logger.debug("%s", name, exc_info=True)
             return Outcome(name, timestamp=before, before=before, error=error)
 
     def _sound_repository(self) -> SqliteRepository:
         """The cache, put aside first if it is damaged. Call it with the lock held."""
-        repository = SqliteRepository(self.settings.cache, self.settings.trust)
+        repository = SqliteRepository(self.settings.cache)
         if self._examined:
             return repository
         remove_leftovers(repository.path)
@@ -121,13 +126,14 @@ class Gathering:
             kept,
         )
 
-    def _describe(self, name: str, before: int, applied: Changeset, state: Changeset) -> Outcome:
-        key = check(name, state, self.settings.trust)
+    def _describe(self, name: str, before: int, applied: Changeset, repository: SqliteRepository, trust: Trust) -> Outcome:
+        state = repository.changeset(name)
+        key = check(name, state, trust)
         logger.info("%s: verified at %d with the key %s", name, state.timestamp, key.fingerprint)
         path = None
         if self.settings.json is not None:
             remove_leftovers(path_of(self.settings.json, name))
-            path = save(self.settings.json, name, state)
+            path = save(self.settings.json, name, state, repository.policy(name).chains)
         return Outcome(name, state.timestamp, before, len(state.changes), len(applied.changes), key.fingerprint, path)
 
     def _remaining(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,10 @@ from kinto_signer.core.repository import Verify
 from kinto_signer.core.trust import PublicKey, Trust, check
 from kinto_signer.errors import NotFoundError
 from kinto_signer.updater.cache import SqliteRepository
+from kinto_signer.updater.chain_sources import at_hand
+
+Policies = Callable[[str], Trust]
+"""The policy for a collection by its name."""
 
 
 class Cache:
@@ -20,12 +25,13 @@ class Cache:
 
     Every answer is one verified state, also while an update runs or has replaced it since the last call. Raises
     CorruptCacheError for a damaged file, NotFoundError for a collection that is not held, another VerificationError where
-    keys were given and none of them signed what is held.
+    a policy was given and does not trust what is held, or a certificate's time is over.
     """
 
-    def __init__(self, repository: SqliteRepository, trust: Trust | None) -> None:
+    def __init__(self, repository: SqliteRepository, policies: Policies | None, now: Callable[[], float] = time.time) -> None:
         self._repository = repository
-        self._trust = trust
+        self._policies = policies
+        self._now = now
 
     @property
     def path(self) -> Path:
@@ -65,11 +71,16 @@ class Cache:
     def verified(self, name: str) -> tuple[Changeset, PublicKey]:
         """The whole state, and the key that signed it."""
         state = self._repository.changeset(name)
-        keys = self._trust.keys if self._trust else self._repository.keys(name)
-        if state == EMPTY or not keys:
+        kept = self._repository.policy(name)
+        if state == EMPTY or kept.trust is None:
             held = ", ".join(self.names()) or "nothing"
             raise NotFoundError(f"{name} is not in {self.path}; there is: {held}. Run `kinto-updater gather-changes`.")
-        return state, check(name, state, Trust(keys))
+        trust = self._policies(name) if self._policies else kept.trust
+        return state, check(name, state, at_hand(trust, self._now, kept.chains)[0])
+
+    def chains(self, name: str) -> Mapping[str, bytes]:
+        """The certificate chains by ``x5u`` that led to the collection's signers and that it does not carry itself."""
+        return self._repository.policy(name).chains
 
     def close(self) -> None:
         """Nothing stays open between two calls; this is for ``with``."""
@@ -81,22 +92,32 @@ class Cache:
         self.close()
 
 
-def open_cache(path: str | Path, keys: Iterable[PublicKey] = ()) -> Cache:
+def open_cache(
+    path: str | Path,
+    keys: Iterable[PublicKey] = (),
+    *,
+    policies: Policies | None = None,
+    now: Callable[[], float] = time.time,
+) -> Cache:
     """Open the directory that ``kinto-updater gather-changes --cache`` fills (or the SQLite file in it) for reading.
 
-    keys: the trusted keys; without any, those that were trusted when the state was stored, which find every damage but
-    not somebody who may write the file. Raises NotFoundError if nothing is there.
+    keys: the trusted keys; or policies: what is trusted for each collection. Without either, what was trusted when the state was
+    stored, which finds every damage but not somebody who may write the file. now: the time by which certificates are judged,
+    epoch seconds. Raises NotFoundError if nothing is there.
     """
     trusted = tuple(keys)
+    if trusted and policies is None:
+        trust = Trust(trusted)
+        policies = lambda _name: trust  # noqa: E731
     directory = Path(path)
     if directory.is_file():
         directory = directory.parent
     repository = SqliteRepository(directory)
     if not repository.path.exists():
         raise NotFoundError(f"There is no cache in {directory}. Run `kinto-updater gather-changes --cache {directory}`.")
-    return Cache(repository, Trust(trusted) if trusted else None)
+    return Cache(repository, policies, now)
 
 
-def open_for_update(directory: Path, trust: Trust, now_ms: Callable[[], int]) -> Verify:
-    """The cache as the destination of an update: it takes nothing that does not verify."""
-    return Verify(SqliteRepository(directory, trust), trust, now_ms)
+def open_for_update(directory: Path, trust: Trust, now_ms: Callable[[], int], used: Mapping[str, bytes] | None = None) -> Verify:
+    """The cache as the destination of an update: it takes nothing that does not verify. used: see `SqliteRepository`."""
+    return Verify(SqliteRepository(directory, trust, used), trust, now_ms)

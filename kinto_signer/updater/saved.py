@@ -9,6 +9,7 @@ from typing import Any
 
 from kinto_signer.core.changeset import Changeset, validate
 from kinto_signer.core.strict_json import parse_json
+from kinto_signer.core.trust import CARRIED
 from kinto_signer.errors import BadAnswerError, ConfigurationError, StorageError
 from kinto_signer.updater.files import write_atomically
 
@@ -19,17 +20,22 @@ def path_of(directory: Path, name: str) -> Path:
     return directory / bucket / f"{collection}.json"
 
 
-def save(directory: Path, name: str, state: Changeset) -> Path:
-    """Write the state's file by rename, unless it says so already. Raises StorageError."""
+def save(directory: Path, name: str, state: Changeset, chains: Mapping[str, bytes] | None = None) -> Path:
+    """Write the state's file by rename, unless it says so already. Raises StorageError.
+
+    chains: certificate chains by x5u that the state does not carry itself, so that the file can be verified without a network.
+    """
     path = path_of(directory, name)
     bucket, _, collection = name.partition("/")
-    content = {
+    content: dict[str, Any] = {
         "bucket": bucket,
         "collection": collection,
         "data": state.records,
         "metadata": dict(state.metadata),
         "timestamp": state.timestamp,
     }
+    if chains:
+        content[CARRIED] = {x5u: pem.decode("utf-8", "replace") for x5u, pem in chains.items()}
     text = json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
     encoded = text.encode("utf-8") + b"\n"
     try:
@@ -64,6 +70,9 @@ def load(path: Path) -> tuple[str, Changeset]:
     if not isinstance(metadata, dict):
         raise BadAnswerError(f"{path}: `metadata` is no object.")
     metadata = {**{ours: content[theirs] for ours, theirs in TOP_LEVEL.items() if theirs in content}, **metadata}
+    beside, carried = content.get(CARRIED), metadata.get(CARRIED, {})
+    if isinstance(beside, dict) and isinstance(carried, dict):
+        metadata = {**metadata, CARRIED: {**beside, **carried}}
     changes = content.get("changes", content.get("data"))
     if not isinstance(changes, list):
         raise BadAnswerError(f"{path}: there is neither `changes` nor `data` with a list of records.")

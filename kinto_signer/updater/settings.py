@@ -13,11 +13,14 @@ from typing import Any
 
 import platformdirs
 
-from kinto_signer.core.trust import PublicKey, Trust, load_public_key
+from kinto_signer.core.public_key import parse_fingerprint
+from kinto_signer.core.trust import Trust
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.remote import check_name
+from kinto_signer.transport.chains import AllowedHost
 from kinto_signer.transport.credentials import read_credentials, read_file
 from kinto_signer.transport.session import check_server_url
+from kinto_signer.updater.policies import PIN_NAMES, TRUSTED, Pins, Policies
 
 APPLICATION = "kinto-updater"
 DEFAULT_DEADLINE_S = 300.0
@@ -32,6 +35,12 @@ class Options:
     server: str | None = None
     collections: tuple[str, ...] | None = None
     public_keys: tuple[Path, ...] | None = None
+    x5u_roots: tuple[str, ...] | None = None
+    signer_ids: tuple[str, ...] | None = None
+    chains: tuple[Path, ...] | None = None
+    x5u_hosts: tuple[str, ...] | None = None
+    tolerance_seconds: float | None = None
+    trust: Mapping[str, Pins] | None = None
     cache: Path | None = None
     json: Path | None = None
     auth_file: Path | None = None
@@ -42,15 +51,26 @@ class Options:
     def overridden_by(self, flags: Options) -> Options:
         """These options, with what `flags` say instead where they say something."""
         ours, theirs = vars(self), vars(flags)
+        if any(theirs[name] is not None for name in TRUSTED):  # a policy is replaced as a whole, or more would be trusted
+            ours = {**ours, **dict.fromkeys((*PIN_NAMES, "trust"))}
         return Options(**{name: ours[name] if theirs[name] is None else theirs[name] for name in ours})
 
     @property
     def cache_directory(self) -> Path:
         return self.cache or default_cache()
 
-    def trusted_keys(self) -> tuple[PublicKey, ...]:
-        """The public keys, loaded. Raises ConfigurationError."""
-        return tuple(load_public_key(read_file(path), where=str(path)) for path in self.public_keys or ())
+    def allowed_hosts(self) -> tuple[AllowedHost, ...]:
+        """Where certificate chains may be fetched from. Raises ConfigurationError."""
+        return tuple(AllowedHost.parse(text) for text in self.x5u_hosts or ())
+
+    def policies(self) -> Policies | None:
+        """What is trusted for each collection, every file loaded; None where nothing was said. Raises ConfigurationError."""
+        found = {}
+        own = Pins(**{name: getattr(self, name) for name in PIN_NAMES})
+        for place, pins in {"": own, **(self.trust or {})}.items():
+            if place or any(vars(own).values()):
+                found[place] = pins.trust(self.tolerance_seconds or 0, where=place)
+        return Policies(found) if found else None
 
 
 @dataclass(frozen=True)
@@ -59,12 +79,19 @@ class Settings:
 
     server: str
     collections: tuple[str, ...]
-    trust: Trust
+    trust: Trust | None
     cache: Path
     json: Path | None = None
     credentials: str | None = field(default=None, repr=False)
     deadline_s: float = DEFAULT_DEADLINE_S
     max_size_bytes: int = int(DEFAULT_MAX_SIZE_MIB * 2**20)
+    places: Mapping[str, Trust] = field(default_factory=dict)
+    x5u_hosts: tuple[AllowedHost, ...] = ()
+
+    def trust_for(self, name: str) -> Trust:
+        """The policy for a collection: `places`, by bucket or bucket/collection, before `trust`. Raises ConfigurationError."""
+        everywhere = {} if self.trust is None else {"": self.trust}
+        return Policies({**everywhere, **self.places})(name)
 
 
 def default_config() -> Path:
@@ -84,20 +111,27 @@ def gather_settings(options: Options) -> Settings:
         raise ConfigurationError("No server was given: name it as the first argument, or as `server` in the configuration.")
     if not options.collections:
         raise ConfigurationError("No collection was given: use `-c BUCKET/COLLECTION`, or `collections` in the configuration.")
-    if not options.public_keys:
+    policies = options.policies()
+    if policies is None:
         raise ConfigurationError(
-            "No trusted key was given: use `--public-key FILE`, or `public_keys` in the configuration. Ask the publisher for "
-            "it by another way than the server."
+            "No trusted key was given, and no root: use `--public-key FILE` or `--x5u-root SHA256 --signer-id NAME`, or "
+            "`public_keys` in the configuration. Ask the publisher for it by another way than the server."
         )
+    server, collections = check_server_url(options.server), tuple(dict.fromkeys(check_name(name) for name in options.collections))
+    for name in collections:
+        policies(name)
+    own = AllowedHost.of_server(server)
     return Settings(
-        server=check_server_url(options.server),
-        collections=tuple(dict.fromkeys(check_name(name) for name in options.collections)),
-        trust=Trust(options.trusted_keys()),
+        server=server,
+        collections=collections,
+        trust=policies.by_place.get(""),
         cache=options.cache_directory,
         json=options.json,
         credentials=read_credentials(options.auth_file) if options.auth_file else None,
         deadline_s=DEFAULT_DEADLINE_S if options.deadline_seconds is None else options.deadline_seconds,
         max_size_bytes=int((DEFAULT_MAX_SIZE_MIB if options.max_size_mib is None else options.max_size_mib) * 2**20),
+        places={place: trust for place, trust in policies.by_place.items() if place},
+        x5u_hosts=(*options.allowed_hosts(), *([own] if own else [])),
     )
 
 
@@ -133,42 +167,81 @@ class _BadValue(ConfigurationError):
 def parse_options(content: Mapping[str, Any], *, base: Path) -> Options:
     """Options from a TOML table; relative paths start at `base`. Raises ConfigurationError."""
 
-    def texts(key: str) -> tuple[str, ...] | None:
-        value = content.get(key)
-        if value is not None and not (isinstance(value, list) and all(isinstance(item, str) and item for item in value)):
-            raise _BadValue(key, value, "a list of texts")
-        return None if value is None else tuple(value)
+    read = _Reader(content, base)
+    chosen = read.text("format")
+    if chosen is not None and chosen not in FORMATS:
+        raise _BadValue("format", chosen, " or ".join(FORMATS))
+    return Options(
+        server=read.text("server"),
+        collections=read.texts("collections"),
+        **vars(read.pins()),
+        x5u_hosts=read.texts("x5u_hosts"),
+        tolerance_seconds=read.number("tolerance_seconds", least=0),
+        trust=read.places("trust"),
+        cache=read.path("cache"),
+        json=read.path("json"),
+        auth_file=read.path("auth_file"),
+        deadline_seconds=read.number("deadline_seconds"),
+        max_size_mib=read.number("max_size_mib"),
+        format=chosen,
+    )
 
-    def text(key: str) -> str | None:
-        value = content.get(key)
+
+class _Reader:
+    """A TOML table whose values are asked for by name and kind. Each raises ConfigurationError."""
+
+    def __init__(self, content: Mapping[str, Any], base: Path) -> None:
+        self.content = content
+        self.base = base
+
+    def text(self, key: str) -> str | None:
+        value = self.content.get(key)
         if value is not None and not (isinstance(value, str) and value):
             raise _BadValue(key, value, "a text")
         return value
 
-    def path(value: str) -> Path:
-        return base / Path(value).expanduser()
+    def texts(self, key: str) -> tuple[str, ...] | None:
+        value = self.content.get(key)
+        if value is not None and not (isinstance(value, list) and all(isinstance(item, str) and item for item in value)):
+            raise _BadValue(key, value, "a list of texts")
+        return None if value is None else tuple(value)
 
-    def number(key: str) -> float | None:
-        value = content.get(key)
-        if value is not None and not (type(value) in (int, float) and 0 < value < math.inf):
-            raise _BadValue(key, value, "a positive number")
-        return value
+    def number(self, key: str, least: float | None = None) -> float | None:
+        value = self.content.get(key)
+        if value is None or (type(value) in (int, float) and value < math.inf and (value > 0 or value == least)):
+            return value
+        raise _BadValue(key, value, "a positive number" if least is None else "a number from 0 on")
 
-    chosen, keys = text("format"), texts("public_keys")
-    if chosen is not None and chosen not in FORMATS:
-        raise _BadValue("format", chosen, " or ".join(FORMATS))
-    cache, json, auth_file = text("cache"), text("json"), text("auth_file")
-    return Options(
-        server=text("server"),
-        collections=texts("collections"),
-        public_keys=None if keys is None else tuple(path(key) for key in keys),
-        cache=None if cache is None else path(cache),
-        json=None if json is None else path(json),
-        auth_file=None if auth_file is None else path(auth_file),
-        deadline_seconds=number("deadline_seconds"),
-        max_size_mib=number("max_size_mib"),
-        format=chosen,
-    )
+    def path(self, key: str) -> Path | None:
+        value = self.text(key)
+        return None if value is None else self._absolute(value)
+
+    def pins(self) -> Pins:
+        """Keys are files, or digests that are no path."""
+        keys, chains = self.texts("public_keys"), self.texts("chains")
+        return Pins(
+            None if keys is None else tuple(Path(key) if parse_fingerprint(key) else self._absolute(key) for key in keys),
+            self.texts("x5u_roots"),
+            self.texts("signer_ids"),
+            None if chains is None else tuple(map(self._absolute, chains)),
+        )
+
+    def places(self, key: str) -> Mapping[str, Pins] | None:
+        """Tables with pins of their own, by bucket or ``bucket/collection``."""
+        tables = self.content.get(key)
+        if tables is None:
+            return None
+        found = {}
+        for place, table in tables.items() if isinstance(tables, dict) else [("", tables)]:
+            proper = isinstance(table, dict) and not table.keys() - set(PIN_NAMES)
+            if not proper or not re.fullmatch(r"[a-zA-Z0-9][\w-]*(/[a-zA-Z0-9][\w-]*)?", place, re.ASCII):
+                wanted = f"a table named by a bucket or by bucket/collection, with {', '.join(PIN_NAMES)}"
+                raise _BadValue(key, tables, wanted)
+            found[place] = _Reader(table, self.base).pins()
+        return found
+
+    def _absolute(self, value: str) -> Path:
+        return self.base / Path(value).expanduser()
 
 
 def _line_of(text: str, key: str) -> str:
