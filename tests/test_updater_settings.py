@@ -9,7 +9,7 @@ import pytest
 from kinto_signer.cli import updater
 from kinto_signer.core.trust import PublicKey
 from kinto_signer.errors import ConfigurationError
-from kinto_signer.updater.policies import Pins
+from kinto_signer.trusting import Pins
 from kinto_signer.updater.settings import Options, default_cache, default_config, gather_settings, read_options
 from tests.support import servers
 from tests.support.certificates import SIGNER, make_pki
@@ -178,11 +178,11 @@ def test_keys_by_digest_and_roots(tmp_path):
         ({"public_keys": None, "x5u_roots": (ROOT,)}, "without the signer that is expected"),
         ({"signer_ids": (SIGNER,)}, "without a root"),
         ({"public_keys": None, "signer_ids": (SIGNER,)}, "without a root"),
-        ({"chains": ("a.chain",)}, "without a root"),
+        ({"chains": (Path("a.chain"),)}, "without a root"),
         (CHAINED | {"x5u_roots": ("",)}, "'' is not the SHA-256 of a root"),
         (CHAINED | {"x5u_roots": (ROOT[:-3],)}, "is not the SHA-256 of a root"),
         (CHAINED | {"x5u_roots": (ROOT + "\n",)}, "is not the SHA-256 of a root"),
-        (CHAINED | {"chains": (Path("nowhere.chain"),)}, "nowhere.chain: cannot be read"),
+        (CHAINED | {"chains": (Path("nowhere.chain"),)}, "nowhere.chain cannot be read"),
         (CHAINED | {"chains": (Path(__file__),)}, "test_updater_settings.py: the certificate chain cannot be used"),
         (CHAINED | {"tolerance_seconds": 10**9}, "would end the end of certificates"),
         (CHAINED | {"tolerance_seconds": -1.0}, "A tolerance of -1 seconds"),

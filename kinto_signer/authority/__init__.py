@@ -45,7 +45,7 @@ def includeme(config: Any) -> None:
             {
                 "bucket": place.bucket,
                 "collection": place.collection,
-                "public_keys": [key.fingerprint for key in guarding.trust(place.bucket, place.collection).keys],
+                **guarding.trust(place.bucket, place.collection).as_json(),
             }
             for place in guarding.places
         ],

@@ -72,8 +72,10 @@ def check_authority(registry: Any, ini: str) -> tuple[list[Finding], list[Subjec
 
 def _settings(guarding: Guarding, settings: Mapping[str, Any]) -> Iterator[Finding]:
     for place in guarding.places:
-        keys = ", ".join(key.fingerprint for key in guarding.trust(place.bucket, place.collection).keys)
-        yield fine(WHERE, f"kinto.authority.resources: {place.uri} is guarded; kinto.authority.public_keys: {keys}")
+        shown = guarding.trust(place.bucket, place.collection).as_json()
+        whom = [f"kinto.authority.public_keys: {', '.join(shown['public_keys'])}"] if shown["public_keys"] else []
+        whom += [f"kinto.authority.x5u_roots: {root['sha256']} for {root['signer_id']}" for root in shown.get("x5u_roots", ())]
+        yield fine(WHERE, f"kinto.authority.resources: {place.uri} is guarded; {'; '.join(whom)}")
     for line in guarding.warnings:
         yield warned(WHERE, "settings", line)
     if not guarding.signers:

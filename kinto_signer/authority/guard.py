@@ -11,7 +11,14 @@ from kinto_signer.authority.settings import Guarding
 from kinto_signer.authority.stored import StoredStates, as_stored_state_error, committed
 from kinto_signer.authority.watch import Watch
 from kinto_signer.core.acceptance import Accepted, refuse_time
-from kinto_signer.errors import GuardRefusedError, KintoSignerError, VerificationError
+from kinto_signer.errors import (
+    ExpiredError,
+    GuardRefusedError,
+    KintoSignerError,
+    NotYetValidError,
+    TryLaterError,
+    VerificationError,
+)
 from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.kept import KeptForms
 from kinto_signer.plugin.storage import collection_uri
@@ -19,6 +26,8 @@ from kinto_signer.plugin.storage import collection_uri
 logger = logging.getLogger(__name__)
 
 REFUSED = (VerificationError, GuardRefusedError)
+OUT_OF_TIME = (ExpiredError, NotYetValidError)
+"""What is stored is what was accepted, and its certificate's time is over: no damage, and the refresh that mends it is let in."""
 
 _DEAD = """
 SELECT id, last_modified FROM objects
@@ -98,6 +107,8 @@ class Guard:
             return
         try:
             states.verify(name, held, self.trust(name))
+        except OUT_OF_TIME:
+            return
         except REFUSED as error:
             logger.error("%s: what is stored does not verify [%s]: %s", name, error.reason, error.message)
             raise as_stored_state_error(name, error) from error
@@ -106,5 +117,5 @@ class Guard:
         """What is stored of a collection, if it is what was accepted; else what is wrong with it."""
         try:
             return self.states.verify(name, self.states.held(name), self.trust(name))
-        except REFUSED as error:
+        except (*REFUSED, TryLaterError) as error:
             return error

@@ -1,19 +1,25 @@
-"""``kinto.authority.*`` as an object, made once at start-up: what is guarded, and with which keys."""
+"""``kinto.authority.*`` as an object, made once at start-up: what is guarded, and whom it trusts for it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kinto_signer.core.trust import Trust, load_public_key
+from kinto_signer.core.trust import Trust
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.plugin.resources import Place, parse_places
 from kinto_signer.plugin.settings import Settings
 from kinto_signer.plugin.tables import AUTHORITY, lines_without_plugin
 from kinto_signer.signers import Given
+from kinto_signer.transport import Deadline
+from kinto_signer.transport.chains import AllowedHost, ChainFetcher
+from kinto_signer.trusting import PIN_NAMES, Pins, several
 
-KEYS = "public_keys"
+KEYS, ROOTS = "public_keys", "x5u_roots"
+FETCH_S = 10.0
 FORBIDDEN_PLUGINS = ("kinto.plugins.flush",)
 """They wipe the storage, commit at once and tell nobody."""
 
@@ -29,11 +35,12 @@ class Guarding:
         self.lock_timeout_s = float(settings.get("lock_timeout_seconds"))
         self.max_bytes = int(settings.get("max_changeset_bytes"))
         self._settings = settings
-        self._trusts = {given.value: _load(given) for given in settings.every(KEYS)}
+        self._fetch = _fetcher(settings)
+        self._trusts: dict[tuple[Any, ...], Trust] = {}
 
     @classmethod
     def from_settings(cls, raw: Mapping[str, Any]) -> Guarding:
-        """Parse everything and load every key once. Raises ConfigurationError that names the setting."""
+        """Parse everything and load every key. Raises ConfigurationError that names the setting."""
         included = raw.get("includes", "")
         for plugin in included.split() if isinstance(included, str) else included:
             if plugin in FORBIDDEN_PLUGINS:
@@ -49,9 +56,17 @@ class Guarding:
                 "`kinto.authority.resources = /buckets/main`."
             )
         guarding = cls(settings, places, tuple(lines_without_plugin(raw)))
+        guarding._load_all()
         for place in places:
             guarding.trust(place.bucket, place.collection)
         return guarding
+
+    def _load_all(self) -> None:
+        """A mistake is found at the start, whichever collection it is about."""
+        for policy in self._settings.every_together(PIN_NAMES):
+            self._trust(policy, 0)
+        for given in filter(lambda given: given.value, self._settings.every(KEYS)):
+            self._trust({KEYS: given}, 0)
 
     def guards(self, bucket: str, collection: str) -> bool:
         return any(place.covers(bucket, collection) for place in self.places)
@@ -61,23 +76,34 @@ class Guarding:
         return any(place.bucket == bucket for place in self.places)
 
     def trust(self, bucket: str, collection: str | None) -> Trust:
-        """The keys, any of which has to have signed the collection. Raises ConfigurationError where none was given."""
-        given = self._settings.given(KEYS, bucket, collection)
-        if given is None or not given.value:
+        """Whose signature a collection has to have. Raises ConfigurationError where nobody was named."""
+        policy = self._settings.together(PIN_NAMES, bucket, collection)
+        if not any(given.value for given in policy.values()):
             raise ConfigurationError(
-                f"kinto.authority.{KEYS} is not set for {bucket}{f'/{collection}' if collection else ''}: without a key nothing "
-                "could be verified. Name the PEM file with the signer's public key."
+                f"kinto.authority.{KEYS} is not set for {bucket}{f'/{collection}' if collection else ''}, nor {ROOTS}: without a "
+                "key nothing could be verified. Name the PEM file with the signer's public key."
             )
-        return self._trusts[given.value]
+        return self._trust(policy, self._settings.get("certificate_tolerance_seconds", bucket, collection))
+
+    def _trust(self, policy: Mapping[str, Given], tolerance_s: int) -> Trust:
+        values = {name: tuple(given.value.split()) for name, given in policy.items()}
+        key = (*sorted(values.items()), tolerance_s)
+        if key not in self._trusts:
+            files = {name: tuple(map(Path, values.get(name, ()))) for name in (KEYS, "chains")}
+            pins = Pins(**{**values, **files})  # type: ignore[arg-type]
+            try:
+                trust = pins.trust(tolerance_s)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{'; '.join(given.line for given in policy.values())}: {error.message}") from error
+            self._trusts[key] = replace(trust, chains=several(trust.chains, self._fetch), now=time.time)
+        return self._trusts[key]
 
 
-def _load(given: Given) -> Trust:
-    keys = []
-    for path in given.value.split():
-        try:
-            keys.append(load_public_key(Path(path).read_bytes(), where=given.line))
-        except OSError as error:
-            raise ConfigurationError(f"{given.line}: {path} cannot be read ({error.strerror}).") from error
-    if not keys:
-        raise ConfigurationError(f"{given.line}: it names no file. Without a key nothing could be verified.")
-    return Trust(tuple(keys))
+def _fetcher(settings: Settings) -> ChainFetcher | None:
+    """None where no host is allowed: then no address in a signature is looked at."""
+    texts = settings.get("x5u_hosts")
+    try:
+        hosts = [AllowedHost.parse(text) for text in texts]
+    except ConfigurationError as error:
+        raise ConfigurationError(f"kinto.authority.x5u_hosts = {' '.join(texts)}: {error.message}") from error
+    return ChainFetcher(hosts, lambda: Deadline(FETCH_S)) if hosts else None

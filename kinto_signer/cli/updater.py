@@ -21,12 +21,13 @@ from kinto_signer.errors import ConfigurationError, KintoSignerError, NotFoundEr
 from kinto_signer.remote import check_name
 from kinto_signer.transport import Deadline
 from kinto_signer.transport.chains import ChainFetcher
+from kinto_signer.trusting import PIN_NAMES
 from kinto_signer.updater import Cache, open_cache
 from kinto_signer.updater.cache import SqliteRepository
 from kinto_signer.updater.chain_sources import at_hand
 from kinto_signer.updater.files import exclusive
 from kinto_signer.updater.gather import Gathering, Outcome
-from kinto_signer.updater.policies import PIN_NAMES, Policies
+from kinto_signer.updater.policies import Policies
 from kinto_signer.updater.saved import load
 from kinto_signer.updater.settings import DEFAULT_DEADLINE_S, FORMATS, Options, gather_settings, read_options
 

@@ -10,7 +10,7 @@ from kinto_signer.core import signature
 from kinto_signer.core.canonical import Digests
 from kinto_signer.core.chain import Fault, check_chain, load_chain
 from kinto_signer.core.changeset import Changeset
-from kinto_signer.core.public_key import PublicKey, load_public_key, sent_key
+from kinto_signer.core.public_key import PublicKey, fingerprint, load_public_key, sent_key
 from kinto_signer.errors import (
     BadAnswerError,
     BadChainError,
@@ -78,6 +78,15 @@ class Trust:
             raise ConfigurationError("A root is pinned without the signer that is expected below it.")
         if self.tolerance_s < 0:
             raise ConfigurationError("The tolerance of the clock is less than nothing.")
+
+    def as_json(self) -> dict[str, Any]:
+        """What is pinned, for people to compare: ``public_keys``, and ``x5u_roots`` where there are any."""
+        keys = [*(key.sha256 for key in self.keys), *self.key_digests]
+        shown: dict[str, Any] = {"public_keys": [fingerprint(digest) for digest in keys]}
+        if self.roots:
+            roots = [{"sha256": fingerprint(root.sha256), "signer_id": root.signer_id} for root in self.roots]
+            shown["x5u_roots"] = roots
+        return shown
 
 
 def check(name: str, state: Changeset, trust: Trust, *, at: int | None = None, chains: Chains | None = None) -> PublicKey:

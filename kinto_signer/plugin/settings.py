@@ -198,6 +198,25 @@ class Settings:
         parted = [place.partition(".") for place in sorted(found) if place]
         return [(bucket, collection or None) for bucket, _, collection in parted]
 
+    def together(self, names: Collection[str], bucket: str, collection: str | None) -> dict[str, Given]:
+        """Those of the settings `names` that the most specific place with any of them has; none of it from any other place."""
+        prefix = self.table.prefix
+        less_specific = [prefix, f"{prefix}{bucket}."]
+        places = dict.fromkeys(key.removesuffix(name) for name in names for key in self._candidates(name, bucket, collection))
+        for place in sorted(places, key=lambda place: less_specific.index(place) if place in less_specific else 2, reverse=True):
+            if found := self._at(place, names):
+                return found
+        return {}
+
+    def every_together(self, names: Collection[str]) -> list[dict[str, Given]]:
+        """The same for every place that some line names."""
+        lines = [(key, self.table.known_name(key)) for key in self._values]
+        places = dict.fromkeys(key.removesuffix(name) for key, name in lines if name is not None and name in names)
+        return [self._at(place, names) for place in places]
+
+    def _at(self, place: str, names: Collection[str]) -> dict[str, Given]:
+        return {name: self._given(place + name) for name in names if self._text(place + name) is not None}
+
     def _given(self, key: str) -> Given:
         value = (self._text(key) or "").strip()
         setting = self.table.by_name.get(self.table.known_name(key) or "")

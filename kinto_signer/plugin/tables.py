@@ -192,8 +192,43 @@ AUTHORITY = Table(
             "public_keys",
             "list",
             None,
-            "PEM files with the P-384 public keys, any one of which has to have signed what is stored; several are separated by "
-            "white space. May be set for one bucket or collection.",
+            "PEM files with the P-384 public keys, or the SHA-256 of keys, any one of which has to have signed what is stored; "
+            "several are separated by white space. May be set for one bucket or collection: of `public_keys`, `x5u_roots`, "
+            "`signer_ids` and `chains` those lines count that stand at the most specific place with any of them.",
+        ),
+        Setting(
+            "x5u_roots",
+            "list",
+            None,
+            "SHA-256 of root certificates. Signatures are accepted too whose certificate chain leads from one of `signer_ids` to "
+            "one of these roots, and is valid at the time of writing.",
+        ),
+        Setting(
+            "signer_ids",
+            "list",
+            None,
+            "Whose certificates are accepted below `x5u_roots`: names as in the certificate, e.g. "
+            "`regions.content-signature.example.com`. Each counts below each root.",
+        ),
+        Setting(
+            "chains",
+            "list",
+            None,
+            "Files with certificate chains (PEM) for publications that do not carry theirs. They are trusted for nothing.",
+        ),
+        Setting(
+            "x5u_hosts",
+            "list",
+            "",
+            "Hosts (`HOST` or `HOST:PORT`) from which chains may be fetched that are neither carried nor in `chains`: over "
+            "https, within 10 seconds. Nothing is fetched from any other.",
+            scope="server",
+        ),
+        Setting(
+            "certificate_tolerance_seconds",
+            "lifetime",
+            "0",
+            "By how much this machine's clock may miss the time in which a certificate is valid.",
         ),
         Setting(
             "signer_principals",

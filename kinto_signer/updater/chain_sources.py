@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from kinto_signer.core.trust import Chains, Trust
-
-
-def given_files(files: tuple[bytes, ...]) -> Callable[[str], Iterable[bytes]]:
-    """Chain files that the operator named, for whichever signature they fit."""
-    return lambda _x5u: files
+from kinto_signer.trusting import several
 
 
 class Sources:
     """Asks one source after the other; `used` has, by x5u, what was handed out last: where a state verified, what it took."""
 
     def __init__(self, *sources: Chains | None) -> None:
-        self._sources = [source for source in sources if source is not None]
+        self._ask = several(*sources)
         self.used: dict[str, bytes] = {}
 
     def __call__(self, x5u: str) -> Iterator[bytes]:
-        for source in self._sources:
-            found = source(x5u) if not isinstance(source, Mapping) else [source[x5u]] if x5u in source else []
-            for pem in found:
-                self.used[x5u] = pem
-                yield pem
+        for pem in self._ask(x5u):
+            self.used[x5u] = pem
+            yield pem
 
 
 def at_hand(trust: Trust, now: Callable[[], float], *sources: Chains | None) -> tuple[Trust, Sources]:

@@ -20,7 +20,8 @@ from kinto_signer.remote import check_name
 from kinto_signer.transport.chains import AllowedHost
 from kinto_signer.transport.credentials import read_credentials, read_file
 from kinto_signer.transport.session import check_server_url
-from kinto_signer.updater.policies import PIN_NAMES, TRUSTED, Pins, Policies
+from kinto_signer.trusting import PIN_NAMES, TRUSTED, Pins
+from kinto_signer.updater.policies import Policies
 
 APPLICATION = "kinto-updater"
 DEFAULT_DEADLINE_S = 300.0
@@ -69,7 +70,9 @@ class Options:
         own = Pins(**{name: getattr(self, name) for name in PIN_NAMES})
         for place, pins in {"": own, **(self.trust or {})}.items():
             if place or any(vars(own).values()):
-                found[place] = pins.trust(self.tolerance_seconds or 0, where=place)
+                if place and not (pins.public_keys or pins.x5u_roots):
+                    raise ConfigurationError(f'[trust."{place}"] names no key and no root: nothing could be verified with it.')
+                found[place] = pins.trust(self.tolerance_seconds or 0)
         return Policies(found) if found else None
 
 
