@@ -27,6 +27,7 @@ from tests.support.certificates import (
     name,
     pem,
 )
+from tests.support.servers import ROOT as ROOT_FOLDER
 
 PKI = make_pki()
 LEAF, INTERMEDIATE, ROOT = PKI.certificates
@@ -418,6 +419,12 @@ def test_the_stage_of_2021(shared):
     invalid = (folder / "invalid-certificate.pem").read_bytes()
     with pytest.raises(BadChainError):
         check(load_chain(invalid), (MOZILLA_ROOT,), MOZILLA)
+
+
+def test_each_fault_is_explained():
+    page = (ROOT_FOLDER / "docs" / "trust.rst").read_text()
+    for fault in Fault:
+        assert f"\n``{fault}`` " in page
 
 
 # --- another verifier ------------------------------------------------------------------------------------------------------
