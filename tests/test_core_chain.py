@@ -158,6 +158,7 @@ WRONG = {
     "excluded above": ({"root": {"excluded": dns("example.org")}}, Fault.NAME_CONSTRAINT, "'Example Root' may not issue for"),
     "other": ({"intermediate": {"permitted": dns("content-signature.example.com")}}, Fault.NAME_CONSTRAINT, "in none of"),
     "ends alike": ({"intermediate": {"permitted": dns("ature.example.org")}}, Fault.NAME_CONSTRAINT, "in none of"),
+    "nothing": ({"intermediate": {"excluded": dns("")}}, Fault.NAME_CONSTRAINT, "in an excluded"),
     "below only": ({"intermediate": {"permitted": dns(f".{SIGNER}")}}, Fault.NAME_CONSTRAINT, "in none of"),
     "the subject": (
         {"intermediate": {"permitted": [x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.COUNTRY_NAME, "CH")]))]}},
@@ -334,6 +335,16 @@ def test_bytes_behind_a_certificate():
     longer = base64.encodebytes(LEAF.public_bytes(Encoding.DER) + b"\0")
     with pytest.raises(BadChainError) as caught:
         load_chain(b"-----BEGIN CERTIFICATE-----\n" + longer + b"-----END CERTIFICATE-----\n" + pem(INTERMEDIATE, ROOT))
+    assert caught.value.fault is Fault.MALFORMED
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+def test_a_serial_number_that_is_none():
+    der = make_pki(leaf={"serial": 0x4142434445464748}).leaf.certificate.public_bytes(Encoding.DER)
+    assert der.count(b"ABCDEFGH") == 1
+    text = base64.encodebytes(der.replace(b"ABCDEFGH", b"\xc1BCDEFGH"))
+    with pytest.raises(BadChainError, match="serial number") as caught:
+        load_chain(b"-----BEGIN CERTIFICATE-----\n" + text + b"-----END CERTIFICATE-----\n")
     assert caught.value.fault is Fault.MALFORMED
 
 

@@ -112,6 +112,17 @@ def test_carried(gather, site):
         assert (code, found["status"], asked_for_chains(site)) == (0, status, 0)
 
 
+def test_carried_and_of_no_use(gather, run, site, tmp_path):
+    """What led to the signer is kept, though the collection carries something else."""
+    site.answer.state = chained(PKI.leaf.key, f"{site.origin}/a.chain", {f"{site.origin}/a.chain": HOSTILE.pem.decode()})
+    assert gather(AT, "--json", tmp_path / "json")[0] == 0
+    site.answer.chain = lambda request: http(500)
+    assert gather()[0] == 0
+    assert asked_for_chains(site) == 1
+    assert run("show", "--cache", tmp_path / "cache", "--at", AT)[0] == 0
+    assert run("verify", "--file", tmp_path / "json" / f"{NAME}.json", "--at", AT, *TRUSTED)[0] == 0
+
+
 def test_from_a_file(gather, site, tmp_path):
     (tmp_path / "a.chain").write_bytes(PKI.pem)
     site.answer.state = chained(PKI.leaf.key, "")
@@ -224,6 +235,7 @@ ADDRESSES = [
     "https://127.0.0.1/\n",
     "https://127.0.0.1/" + "a" * 3000,
     "https://ünicode.example/",
+    "https://127.0.0.1/ü",
 ]
 
 

@@ -174,7 +174,7 @@ def _check_issuer(chain: Chain, position: int) -> None:
     purposes = _extension(issuer, x509.ExtendedKeyUsage)
     if purposes is not None and ExtendedKeyUsageOID.CODE_SIGNING not in purposes:
         raise _fault(Fault.EXTENDED_KEY_USAGE, f"what {_who(issuer)} issues is not for signing code")
-    between = sum(1 for certificate in chain[1:position] if certificate.subject != certificate.issuer)
+    between = position - 1
     if constraints.path_length is not None and between > constraints.path_length:
         raise _fault(
             Fault.PATH_LENGTH, f"{between} authorities stand below {_who(issuer)}, which allows {constraints.path_length}"

@@ -201,16 +201,15 @@ class Evidence:
                 yield sent
         if not trust.roots:
             return
-        x5u, at, seen = str(entry.get("x5u") or ""), self._time(), list[bytes]()
+        x5u, at, nowhere = str(entry.get("x5u") or ""), self._time(), True
         for pem in self._chains_of(x5u, problems):
-            if pem not in seen:
-                seen.append(pem)
-                leaf = _leaf(pem, trust, at)
-                if isinstance(leaf, PublicKey):
-                    yield leaf
-                else:
-                    problems.append(leaf)
-        if x5u and not seen and not problems:
+            nowhere = False
+            leaf = _leaf(pem, trust, at)
+            if isinstance(leaf, PublicKey):
+                yield leaf
+            else:
+                problems.append(leaf)
+        if x5u and nowhere and not problems:
             said = "the certificate chain that the signature names (x5u) is neither carried by the collection nor known here"
             problems.append(BadChainError(said, fault=Fault.MISSING))
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kinto_signer.core import signature
-from kinto_signer.core.trust import CARRIED, PinnedRoot, PublicKey, Trust, load_public_key
+from kinto_signer.core.trust import PinnedRoot, PublicKey, Trust, load_public_key
 from kinto_signer.errors import BadSignatureError
 
 
 @dataclass(frozen=True)
 class KeptPolicy:
-    """trust: without a clock; None if nothing is held. chains: chain files by x5u that the collection does not carry itself."""
+    """trust: without a clock; None if nothing is held. chains: chain files by x5u that were needed beside what it carries."""
 
     trust: Trust | None = None
     chains: Mapping[str, bytes] = field(default_factory=dict)
@@ -50,14 +50,12 @@ def load(stored: bytes, *, where: str) -> KeptPolicy:
 
 
 def chains_of(metadata: Mapping[str, Any], used: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Those of the chains `used` that the signatures of a state need and that it does not carry."""
-    carried = metadata.get(CARRIED)
-    carried = carried if isinstance(carried, Mapping) else {}
+    """Those of the chains `used` that the signatures of a state name."""
     try:
         named = {str(entry.get("x5u") or "") for entry in signature.entries(metadata)}
     except BadSignatureError:
         named = set()
-    return {x5u: used[x5u] for x5u in named if x5u in used and x5u not in carried}
+    return {x5u: used[x5u] for x5u in named if x5u in used}
 
 
 def _key(text: str, where: str) -> PublicKey:

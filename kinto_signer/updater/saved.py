@@ -72,7 +72,7 @@ def load(path: Path) -> tuple[str, Changeset]:
     metadata = {**{ours: content[theirs] for ours, theirs in TOP_LEVEL.items() if theirs in content}, **metadata}
     beside, carried = content.get(CARRIED), metadata.get(CARRIED, {})
     if isinstance(beside, dict) and isinstance(carried, dict):
-        metadata = {**metadata, CARRIED: {**beside, **carried}}
+        metadata = {**metadata, CARRIED: {**carried, **beside}}
     changes = content.get("changes", content.get("data"))
     if not isinstance(changes, list):
         raise BadAnswerError(f"{path}: there is neither `changes` nor `data` with a list of records.")

@@ -63,13 +63,14 @@ def issue(
     more: Any = (),
     algorithm: Any = hashes.SHA384,
     issuer_name: x509.Name | None = None,
+    serial: int | None = None,
 ) -> Issued:
     """A certificate; ca None leaves the basic constraints out. Signed with its own key where there is no issuer."""
     key = key or ec.generate_private_key(ec.SECP384R1())
     subject = name(subject) if isinstance(subject, str) else subject
     own = issuer.certificate.subject if issuer else subject
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer_name or own).public_key(key.public_key())
-    builder = builder.serial_number(x509.random_serial_number())
+    builder = builder.serial_number(serial or x509.random_serial_number())
     builder = builder.not_valid_before(moment(begin)).not_valid_after(moment(end))
     extensions = list(more)
     if ca is not None:
