@@ -102,7 +102,7 @@ def _four_eyes(text: str) -> FourEyes:
         raise ValueError("neither requester nor contributors.") from None
 
 
-NEVER_COPIED = (*OWNED_FIELDS, *SAID_WITH_APPROVAL, "id", "bucket", "last_modified", "status", "deleted", "publication")
+NEVER_COPIED = (*OWNED_FIELDS, *SAID_WITH_APPROVAL, "id", "bucket", "last_modified", "status", "deleted", "publication", "chains")
 
 
 PARSERS: dict[str, Callable[[str], Any]] = {
