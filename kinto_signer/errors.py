@@ -181,6 +181,18 @@ class BadChainError(VerificationError):
         self.fault = fault
 
 
+class StaleError(VerificationError):
+    """What the server offers was signed longer ago than the reader is willing to accept (``--max-age``)."""
+
+    reason = "stale"
+
+
+class NoStatementError(VerificationError):
+    """No publication statement, where the policy asks for one, or there was one before."""
+
+    reason = "no-statement"
+
+
 class RollbackError(VerificationError):
     """A state older than the newest one that was verified here."""
 
@@ -195,6 +207,19 @@ class RollbackError(VerificationError):
         )
         self.ours = ours
         self.theirs = theirs
+
+
+class OlderStatementError(RollbackError):
+    """A publication statement older than the newest one that was verified here."""
+
+    def __init__(self, collection: str, ours: int, theirs: int) -> None:
+        super().__init__(collection, ours, theirs)
+        said = (
+            f"{collection}: its publication statement has the serial {theirs}, lower than {ours}, which was verified here. "
+            "Nothing was accepted: the server shows an older state. Ask the publisher; for a reader to accept it anyway: "
+            f"`kinto-updater reset {collection} --accept-older`."
+        )
+        self.args = (said,)
 
 
 class SameTimestampError(VerificationError):

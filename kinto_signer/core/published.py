@@ -9,10 +9,13 @@ It is written first and last in every publication. An authority that was left wi
 holds comes from this signer, and may be repaired; and a refresh signs this digest again (decision 8).
 """
 
+PUBLICATION = "publication"
+"""Attribute of a published collection: the publication statement, an envelope of its own (`core.statement`)."""
+
 COPIED_ATTRIBUTES = ("schema", "sort", "displayFields", "attachment", "flags")
 """Attributes of the source that the signed copies show too, unless ``kinto.signer.copied_attributes`` says otherwise."""
 
-SIGNED_ATTRIBUTES = ("signature", "signatures", "signed_timestamp", "hash", CLAIM)
+SIGNED_ATTRIBUTES = ("signature", "signatures", "signed_timestamp", "hash", CLAIM, PUBLICATION)
 """Attributes that a publication makes."""
 
 PUBLISHED = (*COPIED_ATTRIBUTES, *SIGNED_ATTRIBUTES)

@@ -6,10 +6,15 @@ Names of collections are ``bucket/collection``. Every role in the product is a w
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from kinto_signer.core.changeset import EMPTY, Changeset, merge
-from kinto_signer.core.trust import Trust, check
+from kinto_signer.core.freshness import DAY_MS as DAY_MS
+from kinto_signer.core.freshness import FUTURE_TOLERANCE_MS as FUTURE_TOLERANCE_MS
+from kinto_signer.core.freshness import Remembered, Rules, covered, refuse_older, refuse_untimely, remembered
+from kinto_signer.core.statement import Signed, check_published, peek
+from kinto_signer.core.trust import Trust
 from kinto_signer.errors import (
     BadAnswerError,
     BadSignatureError,
@@ -18,10 +23,6 @@ from kinto_signer.errors import (
     RollbackError,
     SameTimestampError,
 )
-
-DAY_MS = 24 * 3600 * 1000
-FUTURE_TOLERANCE_MS = DAY_MS
-"""How far ahead of the clock a signed timestamp may be. Publishing 100,000 records at once runs 97 s ahead."""
 
 
 class Source(Protocol):
@@ -88,22 +89,38 @@ class Middleware:
         self.inner.wipe(name)
 
 
+class Memory(Protocol):
+    """Where a reader remembers the newest statement it accepted, longer than the state that it belonged to."""
+
+    def remembered(self, name: str) -> Remembered: ...
+
+
 class Verify(Middleware):
     """Refuse to store, and to hand out, a state that no trusted key signed; refuse to store an older one.
 
-    now_ms: the clock, integer milliseconds; None where timestamps in the future need no refusal.
+    now_ms: the clock, integer milliseconds; None where nothing is refused for its time. rules: about publication statements.
+    memory: of the newest one; by default the state that is held. What a statement does not cover is not stored.
     """
 
-    def __init__(self, inner: Repository, trust: Trust, now_ms: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        inner: Repository,
+        trust: Trust,
+        now_ms: Callable[[], int] | None = None,
+        rules: Rules | None = None,
+        memory: Memory | None = None,
+    ) -> None:
         super().__init__(inner)
         self.trust = trust
         self.now_ms = now_ms
+        self.rules = rules or Rules()
+        self.memory = memory
 
     def changeset(self, name: str, since: int = 0) -> Changeset:
         state = self.inner.changeset(name)
         if state == EMPTY:
             return state
-        check(name, state, self.trust)
+        check_published(name, state, self.trust)
         return state if since == 0 else self.inner.changeset(name, since)
 
     def apply(self, name: str, changeset: Changeset) -> None:
@@ -115,9 +132,18 @@ class Verify(Middleware):
             )
         self._refuse_wrong_time(name, changeset.timestamp)
         state = merge(base, changeset)
-        check(name, state, self.trust)
+        _, found = check_published(name, state, self.trust)
+        self._refuse_statement(name, found, state.timestamp)
         self._refuse_other_content(name, state)
+        if found is not None:
+            changeset = replace(changeset, metadata=covered(changeset.metadata, found.statement))
         self.inner.apply(name, changeset)
+
+    def _refuse_statement(self, name: str, found: Signed | None, timestamp: int) -> None:
+        before = self.memory.remembered(name) if self.memory else remembered(peek(self.inner.changeset(name).metadata))
+        refuse_older(name, found, before)
+        if self.now_ms is not None:
+            refuse_untimely(name, found, timestamp, self.rules, self.now_ms())
 
     def _refuse_wrong_time(self, name: str, timestamp: int) -> None:
         highest = self.inner.highest(name)
