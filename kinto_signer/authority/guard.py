@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 import sqlalchemy
@@ -11,6 +12,8 @@ from kinto_signer.authority.settings import Guarding
 from kinto_signer.authority.stored import StoredStates, as_stored_state_error, committed
 from kinto_signer.authority.watch import Watch
 from kinto_signer.core.acceptance import Accepted, refuse_time
+from kinto_signer.core.freshness import refuse_untimely
+from kinto_signer.core.statement import Signed
 from kinto_signer.errors import (
     ExpiredError,
     GuardRefusedError,
@@ -65,7 +68,7 @@ class Guard:
         """Refuse what an ordinary write led to, unless it verifies. Raises GuardRefusedError or StoredStateError."""
         held = self.states.held(name)
         try:
-            found = self.states.verify(name, held, self.trust(name))
+            found = self.states.verify(name, held, self.trust(name), partial(self.refuse_untimely, name, held.timestamp))
             refuse_time(name, found.timestamp, now_ms(), self.guarding.tolerance_ms)
             self._refuse_tombstones(name, ids, renewed=held.accepted is None or found.timestamp > held.accepted.timestamp)
         except REFUSED as error:
@@ -92,6 +95,11 @@ class Guard:
                 raise GuardRefusedError(f"the tombstone of {record_id!r} belongs to nothing that was published.")
 
     # --- for everybody ------------------------------------------------------------------------------------------------------
+
+    def refuse_untimely(self, name: str, timestamp: int, stated: Signed | None) -> None:
+        """What the rules for new publications say against a statement, or against there being none; raises it."""
+        bucket, _, collection = name.partition("/")
+        refuse_untimely(name, stated, timestamp, self.guarding.rules(bucket, collection), now_ms())
 
     def trust(self, name: str) -> Any:
         bucket, _, collection = name.partition("/")

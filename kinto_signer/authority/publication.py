@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kinto_signer.authority.guard import REFUSED, Guard
-from kinto_signer.authority.stored import Held, digest_of
+from kinto_signer.authority.stored import Held, digest_of, remembered_of
 from kinto_signer.core.acceptance import (
     Accepted,
     Effective,
@@ -22,6 +22,8 @@ from kinto_signer.core.acceptance import (
 )
 from kinto_signer.core.canonical import Digests, Record, canonical_parsed, find_problem
 from kinto_signer.core.changeset import is_tombstone
+from kinto_signer.core.freshness import refuse_older, remembered
+from kinto_signer.core.statement import Signed, check_statement
 from kinto_signer.core.trust import check_content
 from kinto_signer.errors import BadAnswerError, GuardRefusedError, OutdatedBaseError, StorageError, UnsignableValue
 from kinto_signer.plugin import purged
@@ -79,13 +81,16 @@ class Publication:
         before = self._forms(held)
         after = self._after(before)
         content = digest_of(after, posted.timestamp)
-        attributes = self._verified(held, content)
+        attributes, stated = self._verified(held, content, len(after.chunks))
         old, changes = self._changes(held, before, after)
         if before.chunks == after.chunks and self._is_held_already(held, attributes):
             return Published(posted.timestamp, content.hash, held.attributes or {}, held.attributes, None, {})
         stored = self._write(changes, attributes)
         self._refuse_other_content(changes, before, after)
-        accepted = Accepted(posted.timestamp, content.hash, attributes_digest(attributes), posted.timestamp)
+        newest = remembered(stated)
+        accepted = Accepted(
+            posted.timestamp, content.hash, attributes_digest(attributes), posted.timestamp, newest.serial, newest.digest
+        )
         with self.guard.watch.off():
             self._states.accept(name, accepted)
         return Published(posted.timestamp, content.hash, stored, held.attributes, changes, old)
@@ -127,8 +132,8 @@ class Publication:
                 )
         return form
 
-    def _verified(self, held: Held, content: Digests) -> dict[str, Any]:
-        """The attributes to be stored, if content and attributes may be accepted."""
+    def _verified(self, held: Held, content: Digests, records: int) -> tuple[dict[str, Any], Signed | None]:
+        """The attributes to be stored, and their statement, if content and attributes may be accepted."""
         posted, name = self.posted, self.name
         bucket, _, collection = name.partition("/")
         try:
@@ -138,11 +143,16 @@ class Publication:
             check_first(name, posted.metadata, content.signed, self._trust)
             attributes = published_attributes(name, posted, content.hash)
             refuse_replay(name, posted.timestamp, content.hash, attributes_digest(attributes), held.accepted)
+            stated = check_statement(
+                name, attributes, self._trust, timestamp=posted.timestamp, content_hash=content.hash, records=records
+            )
+            refuse_older(name, stated, remembered_of(held.accepted))
+            self.guard.refuse_untimely(name, posted.timestamp, stated)
         except REFUSED as error:
             if not posted.complete:
                 self.guard.refuse_if_damaged(name)
             raise GuardRefusedError(f"{error.message} Nothing was stored.", reason=error.reason) from error
-        return attributes
+        return attributes, stated
 
     def _changes(self, held: Held, before: Forms, after: Forms) -> tuple[dict[str, Record], Effective]:
         named = {change["id"] for change in self.posted.changes}

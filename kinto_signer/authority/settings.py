@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kinto_signer.core.freshness import Rules
 from kinto_signer.core.trust import Trust
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.plugin.resources import Place, parse_places
@@ -97,6 +98,14 @@ class Guarding:
                 raise ConfigurationError(f"{'; '.join(given.line for given in policy.values())}: {error.message}") from error
             self._trusts[key] = replace(trust, chains=several(trust.chains, self._fetch), now=time.time)
         return self._trusts[key]
+
+    def rules(self, bucket: str, collection: str | None) -> Rules:
+        """What is asked of the statement of a new publication."""
+        return Rules(
+            required=bool(self._settings.get("require_statement", bucket, collection)),
+            audience=self._settings.get("audience", bucket, collection) or None,
+            tolerance_ms=self.tolerance_ms,
+        )
 
 
 def _fetcher(settings: Settings) -> ChainFetcher | None:

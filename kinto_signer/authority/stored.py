@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 
 from kinto_signer.core.acceptance import Accepted, attributes_digest, check_first, refuse_replay
 from kinto_signer.core.canonical import Digests, digests_of_chunks
+from kinto_signer.core.freshness import Remembered, refuse_older, remembered
+from kinto_signer.core.statement import Signed, check_statement
 from kinto_signer.core.trust import Trust, check_content
 from kinto_signer.errors import (
     BadAnswerError,
@@ -87,7 +89,14 @@ class StoredStates:
             found = self.storage.get(NOTES, notes_uri(collection_uri(name)), ID)
         except ObjectNotFoundError:
             return None
-        return Accepted(found["timestamp"], found["hash"], found["attributes"], found["etag"])
+        return Accepted(
+            found["timestamp"],
+            found["hash"],
+            found["attributes"],
+            found["etag"],
+            found.get("serial", 0),
+            found.get("statement", ""),
+        )
 
     def accept(self, name: str, accepted: Accepted) -> None:
         """Remember it, also for the time after the collection was deleted."""
@@ -100,20 +109,28 @@ class StoredStates:
         except UnsignableValue as error:
             raise BadAnswerError(f"{name}: {error.message}") from error
 
-    def verify(self, name: str, held: Held, trust: Trust) -> Accepted:
+    def verify(self, name: str, held: Held, trust: Trust, fresh: Callable[[Signed | None], None] | None = None) -> Accepted:
         """Verify what is stored against the keys and against what was accepted last; returns what may be accepted of it.
 
+        fresh: raises what the time, and the rules for new publications, say against its statement.
         Raises a VerificationError or a GuardRefusedError that says which check failed.
         """
         attributes = held.attributes
         if attributes is None:
             raise GuardRefusedError(f"{name}: the collection is not there any more.", reason="rollback")
         shown = {**attributes, "bucket": name.partition("/")[0]}
-        content = digest_of(self.forms(name), held.timestamp)
+        forms = self.forms(name)
+        content = digest_of(forms, held.timestamp)
         check_content(name, shown, content, trust, timestamp=held.timestamp)
         check_first(name, shown, content.signed, trust)
         digest = attributes_digest(attributes)
         refuse_replay(name, held.timestamp, content.hash, digest, held.accepted)
+        stated = check_statement(
+            name, shown, trust, timestamp=held.timestamp, content_hash=content.hash, records=len(forms.chunks)
+        )
+        refuse_older(name, stated, remembered_of(held.accepted))
+        if fresh is not None:
+            fresh(stated)
         expected = held.accepted.etag if held.accepted and held.accepted.timestamp == held.timestamp else held.timestamp
         if held.accepted and held.etag != expected:
             raise GuardRefusedError(
@@ -121,7 +138,8 @@ class StoredStates:
                 "written there besides.",
                 reason="refused",
             )
-        return Accepted(held.timestamp, content.hash, digest, held.etag)
+        newest = remembered(stated)
+        return Accepted(held.timestamp, content.hash, digest, held.etag, newest.serial, newest.digest)
 
     def names(self, places: Iterable[Place]) -> list[str]:
         """The guarded collections that there are, or that something was accepted for, as ``bucket/collection``."""
@@ -132,6 +150,10 @@ class StoredStates:
             known = [*there, *(entry["name"] for entry in remembered if entry["id"] == ID)]
             found |= dict.fromkeys(name for name in known if place.collection is None or name == place.name)
         return list(found)
+
+
+def remembered_of(accepted: Accepted | None) -> Remembered:
+    return accepted.remembered if accepted else Remembered()
 
 
 def digest_of(forms: Forms, timestamp: int) -> Digests:

@@ -15,11 +15,14 @@ from typing import Any
 from kinto_signer.core import signature
 from kinto_signer.core.canonical import Record, canonical_json, format_hash
 from kinto_signer.core.changeset import TIMESTAMP_MARKER, is_tombstone, latest, tombstone, validate
+from kinto_signer.core.freshness import Remembered
+from kinto_signer.core.published import CLAIM, PUBLICATION
 from kinto_signer.core.trust import Trust, check_signed
 from kinto_signer.errors import BadAnswerError, BadSignatureError, GuardRefusedError, UnsignableValue
 
-SIGNATURE_FIELDS = ("signature", "signatures", "chains", "signer_claim")
-"""What a refresh renews. Anything else changes with a new timestamp only, which takes a new signature."""
+SIGNATURE_FIELDS = ("signature", "signatures", "chains", CLAIM, PUBLICATION)
+"""What a refresh renews. Of the statement `core.freshness` says which may follow which. Anything else changes with a new
+timestamp only, which takes a new signature."""
 
 _NOT_ATTRIBUTES = ("id", "bucket", "last_modified")
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*\Z")
@@ -45,13 +48,20 @@ class Posted:
 class Accepted:
     """What was accepted last for a collection, remembered beside it and longer than it.
 
-    hash: of the content. attributes: `attributes_digest`. etag: the timestamp of the list of records.
+    hash: of the content. attributes: `attributes_digest`. etag: the timestamp of the list of records. serial, statement: of the
+    newest statement that was accepted, and the digest of its payload; 0 and empty if there never was one.
     """
 
     timestamp: int
     hash: str
     attributes: str
     etag: int
+    serial: int = 0
+    statement: str = ""
+
+    @property
+    def remembered(self) -> Remembered:
+        return Remembered(self.serial, self.statement)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

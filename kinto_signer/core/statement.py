@@ -123,7 +123,7 @@ def open_statement(name: str, attributes: Mapping[str, Any], trust: Trust) -> Si
         return None
     about = _about(name)
     found = envelope.unseal(about, attributes[PUBLICATION], PAYLOAD_TYPE)
-    check_signed(about, found.signatures, found.digest, trust)
+    check_signed(about, found.signatures, found.digest, trust, metadata=attributes)
     statement = parse(about, found.payload)
     bucket, _, collection = name.partition("/")
     if (bucket and statement.bucket != bucket) or (collection and statement.collection != collection):
@@ -135,9 +135,12 @@ def open_statement(name: str, attributes: Mapping[str, Any], trust: Trust) -> Si
 
 
 def check_statement(
-    name: str, attributes: Mapping[str, Any], trust: Trust, *, timestamp: int, content_hash: str, records: int
+    name: str, attributes: Mapping[str, Any], trust: Trust, *, timestamp: int, content_hash: str, records: int | None
 ) -> Signed | None:
-    """The same, if it is also about this very state. Raises HashMismatchError where it is about another one."""
+    """The same, if it is also about this very state. records: their number; None if nobody counted them.
+
+    Raises HashMismatchError where it is about another one.
+    """
     found = open_statement(name, attributes, trust)
     if found is None:
         return None
@@ -146,7 +149,7 @@ def check_statement(
         ("timestamp", said.timestamp, timestamp),
         ("timestamp", said.timestamp, attributes.get("signed_timestamp", timestamp)),
         ("hash", said.hash, content_hash),
-        ("number of records", said.records, records),
+        ("number of records", said.records, said.records if records is None else records),
         (f"attributes {', '.join(said.names)}", said.attributes, attributes_digest(attributes, said.names)),
     ):
         if stated != there:

@@ -74,6 +74,12 @@ def _address(text: str) -> str:
     return url
 
 
+def _days(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text.strip()) or not 0 < int(text) <= 3650:
+        raise ValueError("not a whole number of days from 1 to 3650.")
+    return int(text)
+
+
 def _percent(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,3}", text.strip()) or int(text) > 100:
         raise ValueError("not a whole number from 0 to 100.")
@@ -117,6 +123,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "integer": _integer,
     "lifetime": _count,
     "address": _address,
+    "days": _days,
     "percent": _percent,
     "group": _group,
     "attributes": _attributes,

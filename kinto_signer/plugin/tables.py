@@ -42,6 +42,26 @@ SIGNER = Table(
             "All of them sign; `signature` is by the first.",
         ),
         *KEY_ROWS,
+        Setting(
+            "statement",
+            "boolean",
+            "true",
+            "Publish a signed statement with each publication: which collection it is, its attributes, a serial and an end. "
+            "Readers who have seen one take no state without one ever again.",
+        ),
+        Setting(
+            "statement_lifetime_days",
+            "days",
+            "30",
+            "How long readers may use a publication before its statement has to be renewed (`to-resign`, `kinto-signer "
+            "refresh`).",
+        ),
+        Setting(
+            "audience",
+            "text",
+            None,
+            "Whom the statements are meant for, e.g. `production`. Readers and authorities with another `audience` refuse them.",
+        ),
         Setting("allow_floats", "boolean", "false", "Accept numbers with a fraction (needs the extra `[floats]` everywhere)."),
         Setting(
             "auto_create_resources",
@@ -230,6 +250,14 @@ AUTHORITY = Table(
             "0",
             "By how much this machine's clock may miss the time in which a certificate is valid.",
         ),
+        Setting(
+            "require_statement",
+            "boolean",
+            "false",
+            "Refuse publications without a publication statement. One that is there is always checked, and once there was one, "
+            "none without is accepted again.",
+        ),
+        Setting("audience", "text", None, "Refuse statements that are meant for another audience than this one."),
         Setting(
             "signer_principals",
             "list",

@@ -14,6 +14,7 @@ from kinto_signer.core.ahead import Signed
 from kinto_signer.core.canonical import Record, parse_hash
 from kinto_signer.core.changeset import TIMESTAMP_MARKER, Changeset, is_tombstone, merge
 from kinto_signer.core.plan import Held
+from kinto_signer.core.published import PUBLICATION
 from kinto_signer.core.trust import Trust, check, check_signed
 from kinto_signer.errors import BadSignatureError, ConfigurationError, ConflictError, UnreachableError, VerificationError
 from kinto_signer.plugin.resources import EVERYONE
@@ -173,23 +174,23 @@ class Authority:
     def read_back(self, writes: Sequence[Record], attributes: Mapping[str, Any], before: Seen) -> None:
         """Verify as a reader would that A now holds the state that `attributes` sign, ETag included."""
         timestamp = attributes["signed_timestamp"]
-        etag = self.verify_back(timestamp, before)
+        etag = self.verify_back(timestamp, before, attributes.get(PUBLICATION))
         if etag != timestamp:
             raise BadSignatureError(
                 f"{self.name}: {self.connection.url} was given the state of {timestamp} and now shows the ETag {etag}: "
                 "somebody else writes there. S is as before; asking again is safe."
             )
 
-    def verify_back(self, timestamp: int, before: Seen) -> int:
-        """Verify what A now holds, whatever its ETag, which is returned."""
+    def verify_back(self, timestamp: int, before: Seen, statement: object) -> int:
+        """Verify what A now holds, whatever its ETag, which is returned. statement: the one that was sent."""
         attributes = self._sender.attributes(self.name, self._send("GET", self._collection, lacks="read"))
         whole = before.held.fresh or not before.sound
         changes, etag = self.records(0 if whole else before.held.etag)
         difference = Changeset(timestamp, changes, attributes, since=0 if whole else before.state.timestamp)
         check(self.name, merge(before.state, difference), self.trust)
-        if attributes.get("signed_timestamp") != timestamp:
+        if attributes.get("signed_timestamp") != timestamp or attributes.get(PUBLICATION) != statement:
             raise BadSignatureError(
-                f"{self.name}: {self.connection.url} was given the state of {timestamp} and now shows another timestamp: "
+                f"{self.name}: {self.connection.url} was given the state of {timestamp} and now shows another: "
                 "somebody else writes there. S is as before; asking again is safe."
             )
         return etag
@@ -216,7 +217,8 @@ class Authority:
 
 
 def _kept(attributes: Mapping[str, Any], theirs: Mapping[str, Any], copied: Sequence[str]) -> Mapping[str, Any]:
-    """The authority's own attributes, if it shows copied ones that the source has no more: only a PUT removes those."""
+    """The authority's own attributes, if it shows some that are published no more: only a PUT removes those."""
+    copied = (*copied, PUBLICATION)
     if not any(name in theirs and name not in attributes for name in copied):
         return {}
     return {name: value for name, value in theirs.items() if name not in (*copied, "last_modified")}

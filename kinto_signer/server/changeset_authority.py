@@ -19,7 +19,7 @@ from kinto_signer.core.trust import Trust, check, check_signed
 from kinto_signer.errors import BadAnswerError, ConflictError, TooLargeError, VerificationError
 from kinto_signer.plugin.storage import collection_uri
 from kinto_signer.server.connection import Answer, Connection, as_object
-from kinto_signer.server.own import CLAIM, NOTHING_SEEN, Own, Seen
+from kinto_signer.server.own import CLAIM, NOTHING_SEEN, SIGNED_ATTRIBUTES, Own, Seen
 from kinto_signer.server.root import Root, Sender, in_context
 
 PUSH = "`kinto-signer push` replaces it by what was signed last"
@@ -174,11 +174,7 @@ class ChangesetAuthority:
         since = f'_since="{self._base}"&' if self._base else ""
         state = self._state(f"{since}_expected={timestamp}")
         for shown in (as_object(self._answer.get("metadata")), state.metadata):
-            names = [
-                name
-                for name in ("signature", "signatures", "signed_timestamp", "hash", CLAIM)
-                if shown.get(name) != attributes[name]
-            ]
+            names = [name for name in SIGNED_ATTRIBUTES if shown.get(name) != attributes.get(name)]
             if names:
                 raise self._other_than_sent(f"{', '.join(names)} differs")
         if state.timestamp != timestamp:

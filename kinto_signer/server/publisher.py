@@ -15,7 +15,9 @@ from kinto_signer.core.canonical import Digests, Record, digests, find_problem, 
 from kinto_signer.core.changeset import TIMESTAMP_MARKER, diff, is_tombstone
 from kinto_signer.core.mass_deletion import refuse_mass_deletion
 from kinto_signer.core.plan import Held, Plan, plan
+from kinto_signer.core.published import PUBLICATION
 from kinto_signer.core.repository import FUTURE_TOLERANCE_MS
+from kinto_signer.core.statement import check_statement
 from kinto_signer.core.trust import check, check_signed
 from kinto_signer.errors import NotYetValidError, SigningError, UnsignableValue
 from kinto_signer.plugin.clock import now_ms
@@ -25,6 +27,7 @@ from kinto_signer.server.authorities import Authorities, other_attributes
 from kinto_signer.server.own import CLAIM, PUBLISHED_TO, Own
 from kinto_signer.server.places import create_place
 from kinto_signer.server.signing import Signing
+from kinto_signer.server.stating import Stating
 from kinto_signer.signers import Signature
 
 logger = logging.getLogger(__name__)
@@ -84,7 +87,9 @@ class Publisher:
         self.repository.write(name, planned.destination)
         self._clock.lap("write")
         signed = self._sign(resource, self._written(name, planned), planned.timestamp)
-        attributes = self._publish_attributes(resource, planned.timestamp, *signed, resource.source)
+        others = [part.seen.state.metadata for part in authorities.parts]
+        count = len(planned.records)
+        attributes = self._publish_attributes(resource, planned.timestamp, *signed, resource.source, count, others)
         self._clock.lap("sign")
         if authorities.settings:
             _after_other_hooks(self._push, authorities, attributes)
@@ -118,9 +123,10 @@ class Publisher:
         name = resource.destination.name
         attributes = self.repository.attributes(name) or {}
         content, timestamp = self._recorded(resource, attributes)
+        count = self._count(resource, attributes, content, timestamp)
         signatures = self._signatures(resource, content, lambda: self.repository.records(name), timestamp)
         # The source's attributes may hold edits that nobody approved.
-        refreshed = self._publish_attributes(resource, timestamp, content, signatures, resource.destination)
+        refreshed = self._publish_attributes(resource, timestamp, content, signatures, resource.destination, count)
         authorities = Authorities(self.registry, resource)
         _after_other_hooks(authorities.refresh, refreshed)
         published = Published(timestamp, content.hash, refs=_refs(signatures))
@@ -139,6 +145,19 @@ class Publisher:
             return state.digests(), state.timestamp
         check_signed(name, signature.entries(attributes), digest, trust)
         return Digests(digest, hash_), int(attributes["signed_timestamp"])
+
+    def _count(self, resource: Resource, attributes: Mapping[str, Any], content: Digests, timestamp: int) -> int:
+        """How many records the last publication has, as its own statement says, which has to be right about the attributes too.
+
+        Where there is none yet the records are read and verified.
+        """
+        name, trust = resource.destination.name, self.signing.trust(resource)
+        found = check_statement(name, attributes, trust, timestamp=timestamp, content_hash=content.hash, records=None)
+        if found is not None or self.signing.statement(resource) is None:
+            return found.statement.records if found else 0
+        state = self.repository.changeset(name)
+        check(name, state, trust)
+        return len(state.records)
 
     def _refuse_values(self, resource: Resource, planned: Plan) -> None:
         """What was stored before the plugin was there is looked at now, and what every reader would refuse."""
@@ -174,9 +193,19 @@ class Publisher:
         return self.signing.signer(resource).sign(content.signed, lambda: signed_bytes(records(), timestamp))
 
     def _publish_attributes(
-        self, resource: Resource, timestamp: int, content: Digests, signatures: Sequence[Signature], copied_from: Place
+        self,
+        resource: Resource,
+        timestamp: int,
+        content: Digests,
+        signatures: Sequence[Signature],
+        copied_from: Place,
+        count: int,
+        others: Sequence[Mapping[str, Any]] = (),
     ) -> dict[str, Any]:
-        """Set the destination's attributes; returns those that go to the authority."""
+        """Set the destination's attributes; returns those that go to the authority.
+
+        count: of the records. others: the attributes that the authorities show.
+        """
         origin = self.repository.attributes(copied_from.name) or {}
         names = self.signing.copied_attributes(resource)
         published: dict[str, Any] = {key: origin[key] for key in names if key in origin}
@@ -192,11 +221,25 @@ class Publisher:
             },
         }
         name = resource.destination.name
-        kept = {key: value for key, value in (self.repository.attributes(name) or {}).items() if key not in names}
+        before = self.repository.attributes(name) or {}
+        stating = self._stating(resource)
+        if stating is not None:
+            published[PUBLICATION] = stating.make(published, count, [before, *others], now_ms())
+        kept = {key: value for key, value in before.items() if key not in (*names, PUBLICATION)}
         urls = [authority.url for authority in self.signing.authorities(resource)]
         here = {PUBLISHED_TO: " ".join(urls)} if urls else {}
         self.repository.set_attributes(name, {**kept, **published, **here})
         return published
+
+    def _stating(self, resource: Resource) -> Stating | None:
+        settings, trust = self.signing.statement(resource), self.signing.trust(resource)
+        if settings is None:
+            return None
+
+        def sign(digest: bytes) -> list[dict[str, Any]]:
+            return [made.as_json() for made in self.signing.signer(resource).sign(digest)]
+
+        return Stating(resource.destination.name, settings, self.signing.copied_attributes(resource), trust, sign)
 
     def _push(self, authorities: Authorities, attributes: Mapping[str, Any]) -> None:
         """The before-commit hook: nothing is written to S here, and whatever it raises undoes S's transaction."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kinto_signer.core.freshness import DAY_MS
 from kinto_signer.core.trust import Trust
 from kinto_signer.core.workflow import FourEyes
 from kinto_signer.errors import ConfigurationError
@@ -17,6 +18,7 @@ from kinto_signer.plugin.tables import SIGNER, lines_without_plugin
 from kinto_signer.server import other_plugins
 from kinto_signer.server.groups import Groups, groups_of
 from kinto_signer.server.signer_settings import Signers
+from kinto_signer.server.stating import StatementSettings
 from kinto_signer.signers.several import SignerSet
 
 SINGLE = "authority"
@@ -76,6 +78,7 @@ class Signing:
         for resource in (*signing.resources.configured, *signing.with_own_settings()):
             signing.signer(resource)
             signing.authorities(resource)
+            signing.refuse_statements_without_digests(resource)
         signing._signers.load_every()
         return signing
 
@@ -127,6 +130,24 @@ class Signing:
         Raises SigningError where they have to be asked for and nobody answers.
         """
         return Trust(self.signer(resource).public_keys())
+
+    def statement(self, resource: Resource) -> StatementSettings | None:
+        """How long the resource's statements last and whom they are for; None if there are to be none."""
+
+        def get(name: str) -> Any:
+            return self.settings.get(name, resource.source.bucket, resource.source.collection)
+
+        return StatementSettings(get("statement_lifetime_days") * DAY_MS, get("audience") or None) if get("statement") else None
+
+    def refuse_statements_without_digests(self, resource: Resource) -> None:
+        """Raises ConfigurationError where statements are to be signed by what signs nothing but collections."""
+        if self.statement(resource) and getattr(self.signer(resource), "needs_content", False):
+            given = self.settings.given("statement", resource.source.bucket, resource.source.collection)
+            raise ConfigurationError(
+                f"{given.line if given else 'kinto.signer.statement = true (by default)'}: a statement is signed as a digest, "
+                f"and a signer of {resource.source.uri} wants the content (Autograph's /sign/data). Let it sign digests "
+                "(/sign/hash), or set kinto.signer.statement = false."
+            )
 
     def authorities(self, resource: Resource) -> tuple[AuthoritySettings, ...]:
         """Where the resource is published to; nothing if readers come to this server.
