@@ -12,11 +12,13 @@ from typing import Any
 import rich_click as click
 
 from kinto_signer import __version__
-from kinto_signer.cli import output, times
+from kinto_signer.cli import output, statements, times
 from kinto_signer.cli.progress import Progress
 from kinto_signer.cli.times import Clock
 from kinto_signer.core.changeset import Changeset
-from kinto_signer.core.trust import PublicKey, check
+from kinto_signer.core.freshness import refuse_untimely
+from kinto_signer.core.statement import check_published, peek
+from kinto_signer.core.trust import PublicKey
 from kinto_signer.errors import ConfigurationError, KintoSignerError, NotFoundError, worst_exit_code
 from kinto_signer.remote import check_name
 from kinto_signer.transport import Deadline
@@ -46,12 +48,24 @@ trust_options = (
     click.option("--tolerance", type=float, metavar="SECONDS", help="By which the clock may miss a certificate's time; 0."),
     click.option("--at", callback=times.parse, metavar="TIME", help="Verify as of then: ISO 8601, or epoch seconds."),
 )
+statement_options = (
+    click.option(
+        "--require-statement/--no-require-statement", default=None, help="Take no state without a publication statement."
+    ),
+    click.option("--audience", metavar="NAME", help="Take statements for this audience only."),
+    click.option("--max-age", metavar="SPAN", help="Take nothing that was signed longer ago: 7d, 36h, 90m."),
+)
 format_option = click.option("--format", "format_", type=click.Choice(FORMATS), help="How to print the result.")
 
 
 def trusting(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the flags that say whom to trust. They may be repeated, and replace the file's policies as a whole."""
     return functools.reduce(lambda decorated, option: option(decorated), reversed(trust_options), command)
+
+
+def judging(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the flags about publication statements and age."""
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(statement_options), command)
 
 
 def with_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -67,6 +81,9 @@ def with_options(command: Callable[..., int]) -> Callable[..., int]:
             cache=flags.pop("cache", None),
             json=flags.pop("json_", None),
             auth_file=flags.pop("auth_file", None),
+            require_statement=flags.pop("require_statement", None),
+            audience=flags.pop("audience", None),
+            max_age=flags.pop("max_age", None),
             deadline_seconds=flags.pop("deadline", None),
             format=flags.pop("format_", None),
         )
@@ -95,6 +112,7 @@ def cli(verbose: int) -> None:
 @click.argument("server", required=False)
 @click.option("-c", "--collection", "fetch", multiple=True, metavar="BUCKET/COLLECTION", help="May be repeated.")
 @trusting
+@judging
 @cache_option
 @click.option("--json", "json_", type=DIRECTORY, help="Also write DIR/BUCKET/COLLECTION.json.")
 @click.option("--auth-file", type=FILE, help="File, mode 0600, with `user:password` or `Bearer TOKEN`.")
@@ -124,12 +142,13 @@ def gather_changes(options: Options, at: Clock) -> int:
 @cli.command()
 @click.argument("collections", nargs=-1, metavar="[BUCKET/COLLECTION]...")
 @click.option("--records", is_flag=True, help="Print the records too.")
+@click.option("--log", is_flag=True, help="Print the publication statements that were seen here, to compare with another reader.")
 @cache_option
 @trusting
 @format_option
 @config_option
 @with_options
-def show(options: Options, collections: tuple[str, ...], records: bool, at: Clock) -> int:
+def show(options: Options, collections: tuple[str, ...], records: bool, log: bool, at: Clock) -> int:
     """Show what the local copy holds."""
     as_json = options.format == "json"
 
@@ -137,8 +156,11 @@ def show(options: Options, collections: tuple[str, ...], records: bool, at: Cloc
         found = _state_object(name, state, key) | {"highest": cache.highest(name), "metadata": state.metadata}
         if not as_json:
             print(_state_line(name, state, key))
+            for line in statements.lines(state, cache.log(name) if log else ()):
+                print(line)
             for record in state.records if records else ():
                 print(f"  {json.dumps(record, ensure_ascii=False)}")
+        found |= statements.as_object(state) | ({"log": statements.log_object(cache.log(name))} if log else {})
         return found | ({"data": state.records} if records else {})
 
     return _each_of_the_cache(options, at, collections, describe)
@@ -149,6 +171,7 @@ def show(options: Options, collections: tuple[str, ...], records: bool, at: Cloc
 @click.option("--file", "files", type=FILE, multiple=True, help="A saved changeset instead of the cache.")
 @cache_option
 @trusting
+@judging
 @format_option
 @config_option
 @with_options
@@ -162,7 +185,10 @@ def verify(options: Options, collections: tuple[str, ...], files: tuple[Path, ..
     if files:
         return _verify_files(options, policies, at, files, collections)
 
+    rules = options.rules()
+
     def describe(name: str, state: Changeset, key: PublicKey, _cache: Cache) -> dict[str, Any]:
+        refuse_untimely(name, peek(state.metadata), state.timestamp, rules, int(at() * 1000))
         if options.format != "json":
             print(_state_line(name, state, key))
         return _state_object(name, state, key)
@@ -233,7 +259,8 @@ def _verify_files(options: Options, policies: Policies, at: Clock, files: tuple[
             said, state = load(path)
             name = check_name(collections[0]) if collections else said
             trust, _ = at_hand(policies(name), at, fetcher)
-            key = check(name, state, trust)
+            key, stated = check_published(name, state, trust)
+            refuse_untimely(name, stated, state.timestamp, options.rules(), int(at() * 1000))
             found.append({"file": str(path)} | _state_object(name, state, key))
             if options.format != "json":
                 print(f"{path}: {_state_line(name.strip('/') or 'unnamed', state, key)}")

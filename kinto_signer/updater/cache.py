@@ -20,6 +20,8 @@ from typing import Any
 
 from kinto_signer.core.canonical import Record
 from kinto_signer.core.changeset import EMPTY, Changeset, is_tombstone
+from kinto_signer.core.freshness import Remembered, remembered
+from kinto_signer.core.statement import peek
 from kinto_signer.core.trust import Trust
 from kinto_signer.errors import (
     ConfigurationError,
@@ -32,6 +34,7 @@ from kinto_signer.errors import (
 from kinto_signer.updater import kept_policy
 from kinto_signer.updater.files import new_file, sync_directory
 from kinto_signer.updater.highest import Marks, read_marks, write_marks
+from kinto_signer.updater.history import History
 from kinto_signer.updater.kept_policy import KeptPolicy
 from kinto_signer.updater.sqlite import connect, file_header
 
@@ -81,6 +84,7 @@ class SqliteRepository:
         self.directory = directory
         self.path = directory / "collections.sqlite"
         self.marks_path = directory / "highest.json"
+        self.history = History(directory / "statements.json")
         self.trust = trust
         self.used = {} if used is None else used
 
@@ -95,6 +99,11 @@ class SqliteRepository:
 
     def highest(self, name: str) -> int:
         return max(self.catalogue().get(name, Held()).highest, self._marks().highest.get(name, 0))
+
+    def remembered(self, name: str) -> Remembered:
+        """The newest publication statement that was accepted, also of a collection whose records were dropped since."""
+        held = remembered(peek(json.loads(self.catalogue().get(name, Held()).metadata)))
+        return max(held, self.history.remembered(name), key=lambda known: known.serial)
 
     def policy(self, name: str) -> KeptPolicy:
         """The policy under which the collection was stored, and the chains that this took."""
@@ -130,6 +139,7 @@ class SqliteRepository:
         with self._writing() as connection:
             self._store(connection, name, changeset, new)
         self._write_marks({name: highest})
+        self.history.remember(name, peek(changeset.metadata))
 
     def _store(self, connection: sqlite3.Connection, name: str, changeset: Changeset, new: Held) -> None:
         catalogue = dict(self._read_catalogue(connection))
@@ -162,6 +172,7 @@ class SqliteRepository:
             catalogue.pop(name, None)
             _write_catalogue(connection, catalogue)
         self._write_marks({name: 0})
+        self.history.forget(name)
 
     # --- damage -----------------------------------------------------------------------------------------------------
 

@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kinto_signer.core.changeset import EMPTY, Changeset
+from kinto_signer.core.freshness import refuse_untimely
 from kinto_signer.core.repository import Source, Synchronizer, Verify
-from kinto_signer.core.trust import Trust, check
-from kinto_signer.errors import CorruptCacheError, KintoSignerError, NotFoundError
+from kinto_signer.core.statement import check_published
+from kinto_signer.core.trust import Trust
+from kinto_signer.errors import CorruptCacheError, KintoSignerError, NotFoundError, TryLaterError, VerificationError
 from kinto_signer.remote import RemoteRepository
 from kinto_signer.transport import Deadline, Limits, Session
 from kinto_signer.transport.chains import ChainFetcher
@@ -85,8 +87,8 @@ class Gathering:
                 repository = self._sound_repository()
                 before, kept = repository.timestamp(name), repository.policy(name)
                 trust, chains = at_hand(trust, self.clock, kept.chains, self.fetcher)
-                verify = open_for_update(self.settings.cache, trust, self._now_ms, chains.used)
-                applied = self._sync(name, verify, repository)
+                verify = open_for_update(self.settings.cache, trust, self._now_ms, chains.used, self.settings.rules)
+                applied = self._sync(name, verify, repository, trust)
                 return self._describe(name, before, applied, repository, trust)
         except KintoSignerError as error:
             logger.debug("%s", name, exc_info=True)
@@ -99,6 +101,7 @@ class Gathering:
             return repository
         remove_leftovers(repository.path)
         remove_leftovers(repository.marks_path)
+        remove_leftovers(repository.history.path)
         self._examined = True
         try:
             repository.examine()
@@ -106,13 +109,28 @@ class Gathering:
             self._put_aside(repository, error)
         return repository
 
-    def _sync(self, name: str, verify: Verify, repository: SqliteRepository) -> Changeset:
+    def _sync(self, name: str, verify: Verify, repository: SqliteRepository, trust: Trust) -> Changeset:
         synchronizer = Synchronizer(self.source, verify)
         try:
             return synchronizer.sync(name)
         except CorruptCacheError as error:
             self._put_aside(repository, error)
             return synchronizer.sync(name)
+        except TryLaterError as error:
+            self._refuse_untimely_copy(name, repository, trust, error)
+            raise
+
+    def _refuse_untimely_copy(self, name: str, repository: SqliteRepository, trust: Trust, why: TryLaterError) -> None:
+        """Say that what is held is too old, where nothing newer can be had: to be cut off is a way of being held back."""
+        state = repository.changeset(name)
+        if state == EMPTY:
+            return
+        _, found = check_published(name, state, trust)
+        try:
+            refuse_untimely(name, found, state.timestamp, self.settings.rules, self._now_ms())
+        except VerificationError as error:
+            error.args = (f"{error.message} That is about the local copy; nothing newer could be had: {why.message}",)
+            raise error from why
 
     def _put_aside(self, repository: SqliteRepository, error: CorruptCacheError) -> None:
         stamp = datetime.fromtimestamp(self.clock(), UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -128,7 +146,7 @@ class Gathering:
 
     def _describe(self, name: str, before: int, applied: Changeset, repository: SqliteRepository, trust: Trust) -> Outcome:
         state = repository.changeset(name)
-        key = check(name, state, trust)
+        key, _ = check_published(name, state, trust)
         logger.info("%s: verified at %d with the key %s", name, state.timestamp, key.fingerprint)
         path = None
         if self.settings.json is not None:

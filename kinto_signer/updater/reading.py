@@ -10,11 +10,14 @@ from typing import Any, Self
 
 from kinto_signer.core.canonical import Record
 from kinto_signer.core.changeset import EMPTY, Changeset
+from kinto_signer.core.freshness import Rules
 from kinto_signer.core.repository import Verify
-from kinto_signer.core.trust import PublicKey, Trust, check
+from kinto_signer.core.statement import Statement, check_published, peek
+from kinto_signer.core.trust import PublicKey, Trust
 from kinto_signer.errors import NotFoundError
 from kinto_signer.updater.cache import SqliteRepository
 from kinto_signer.updater.chain_sources import at_hand
+from kinto_signer.updater.history import Log
 
 Policies = Callable[[str], Trust]
 """The policy for a collection by its name."""
@@ -76,7 +79,17 @@ class Cache:
             held = ", ".join(self.names()) or "nothing"
             raise NotFoundError(f"{name} is not in {self.path}; there is: {held}. Run `kinto-updater gather-changes`.")
         trust = self._policies(name) if self._policies else kept.trust
-        return state, check(name, state, at_hand(trust, self._now, kept.chains)[0])
+        key, _ = check_published(name, state, at_hand(trust, self._now, kept.chains)[0])
+        return state, key
+
+    def statement(self, name: str) -> Statement | None:
+        """What the publisher says of what is held: until when it may be used, for one. None if nothing is said."""
+        found = peek(self.changeset(name).metadata)
+        return found.statement if found else None
+
+    def log(self, name: str) -> Log:
+        """The publication statements that were accepted here, oldest first, for comparing with another reader."""
+        return self._repository.history.log(name)
 
     def chains(self, name: str) -> Mapping[str, bytes]:
         """The certificate chains by ``x5u`` that led to the collection's signers and that it does not carry itself."""
@@ -118,6 +131,13 @@ def open_cache(
     return Cache(repository, policies, now)
 
 
-def open_for_update(directory: Path, trust: Trust, now_ms: Callable[[], int], used: Mapping[str, bytes] | None = None) -> Verify:
+def open_for_update(
+    directory: Path,
+    trust: Trust,
+    now_ms: Callable[[], int],
+    used: Mapping[str, bytes] | None = None,
+    rules: Rules | None = None,
+) -> Verify:
     """The cache as the destination of an update: it takes nothing that does not verify. used: see `SqliteRepository`."""
-    return Verify(SqliteRepository(directory, trust, used), trust, now_ms)
+    repository = SqliteRepository(directory, trust, used)
+    return Verify(repository, trust, now_ms, rules, memory=repository)

@@ -13,6 +13,7 @@ from typing import Any
 
 import platformdirs
 
+from kinto_signer.core.freshness import DAY_MS, Rules
 from kinto_signer.core.public_key import parse_fingerprint
 from kinto_signer.core.trust import Trust
 from kinto_signer.errors import ConfigurationError
@@ -27,6 +28,9 @@ APPLICATION = "kinto-updater"
 DEFAULT_DEADLINE_S = 300.0
 DEFAULT_MAX_SIZE_MIB = 64.0
 FORMATS = ("text", "json")
+_SPAN = re.compile(r"([1-9][0-9]{0,8})([dhms])\Z")
+_UNITS_MS = {"d": DAY_MS, "h": 3_600_000, "m": 60_000, "s": 1000}
+SPAN_WANTED = "a number of days, hours, minutes or seconds such as 7d, 36h, 90m or 30s"
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,9 @@ class Options:
     cache: Path | None = None
     json: Path | None = None
     auth_file: Path | None = None
+    require_statement: bool | None = None
+    audience: str | None = None
+    max_age: str | None = None
     deadline_seconds: float | None = None
     max_size_mib: float | None = None
     format: str | None = None
@@ -63,6 +70,11 @@ class Options:
     def allowed_hosts(self) -> tuple[AllowedHost, ...]:
         """Where certificate chains may be fetched from. Raises ConfigurationError."""
         return tuple(AllowedHost.parse(text) for text in self.x5u_hosts or ())
+
+    def rules(self) -> Rules:
+        """What is asked of publication statements, and of the age of what the server offers. Raises ConfigurationError."""
+        age = None if self.max_age is None else parse_span_ms(self.max_age)
+        return Rules(required=bool(self.require_statement), audience=self.audience, max_age_ms=age)
 
     def policies(self) -> Policies | None:
         """What is trusted for each collection, every file loaded; None where nothing was said. Raises ConfigurationError."""
@@ -90,11 +102,20 @@ class Settings:
     max_size_bytes: int = int(DEFAULT_MAX_SIZE_MIB * 2**20)
     places: Mapping[str, Trust] = field(default_factory=dict)
     x5u_hosts: tuple[AllowedHost, ...] = ()
+    rules: Rules = field(default_factory=Rules)
 
     def trust_for(self, name: str) -> Trust:
         """The policy for a collection: `places`, by bucket or bucket/collection, before `trust`. Raises ConfigurationError."""
         everywhere = {} if self.trust is None else {"": self.trust}
         return Policies({**everywhere, **self.places})(name)
+
+
+def parse_span_ms(text: str) -> int:
+    """A span of time such as ``7d``, ``36h``, ``90m`` or ``30s``, in milliseconds. Raises ConfigurationError."""
+    found = _SPAN.match(text)
+    if found is None:
+        raise ConfigurationError(f"{text!r} is no span of time: {SPAN_WANTED} is needed.")
+    return int(found[1]) * _UNITS_MS[found[2]]
 
 
 def default_config() -> Path:
@@ -134,6 +155,7 @@ def gather_settings(options: Options) -> Settings:
         deadline_s=DEFAULT_DEADLINE_S if options.deadline_seconds is None else options.deadline_seconds,
         max_size_bytes=int((DEFAULT_MAX_SIZE_MIB if options.max_size_mib is None else options.max_size_mib) * 2**20),
         places={place: trust for place, trust in policies.by_place.items() if place},
+        rules=options.rules(),
         x5u_hosts=(*options.allowed_hosts(), *([own] if own else [])),
     )
 
@@ -184,6 +206,9 @@ def parse_options(content: Mapping[str, Any], *, base: Path) -> Options:
         cache=read.path("cache"),
         json=read.path("json"),
         auth_file=read.path("auth_file"),
+        require_statement=read.boolean("require_statement"),
+        audience=read.text("audience"),
+        max_age=read.span("max_age"),
         deadline_seconds=read.number("deadline_seconds"),
         max_size_mib=read.number("max_size_mib"),
         format=chosen,
@@ -214,6 +239,18 @@ class _Reader:
         if value is None or (type(value) in (int, float) and value < math.inf and (value > 0 or value == least)):
             return value
         raise _BadValue(key, value, "a positive number" if least is None else "a number from 0 on")
+
+    def boolean(self, key: str) -> bool | None:
+        value = self.content.get(key)
+        if value is not None and not isinstance(value, bool):
+            raise _BadValue(key, value, "true or false")
+        return value
+
+    def span(self, key: str) -> str | None:
+        value = self.text(key)
+        if value is not None and not _SPAN.match(value):
+            raise _BadValue(key, value, SPAN_WANTED)
+        return value
 
     def path(self, key: str) -> Path | None:
         value = self.text(key)
