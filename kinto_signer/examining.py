@@ -15,8 +15,10 @@ from typing import Any, Protocol
 from kinto_signer.core.changeset import EMPTY, Changeset
 from kinto_signer.core.comparison import compare
 from kinto_signer.core.findings import Finding, differs, failed, fine, misconfigured
+from kinto_signer.core.freshness import Rules, refuse_untimely
 from kinto_signer.core.repository import FUTURE_TOLERANCE_MS
-from kinto_signer.core.trust import Trust, check
+from kinto_signer.core.statement import check_published
+from kinto_signer.core.trust import Trust
 from kinto_signer.errors import (
     BadAnswerError,
     ConfigurationError,
@@ -93,7 +95,8 @@ class Server:
 
     def _wrong(self, name: str, state: Changeset, trust: Trust) -> VerificationError | None:
         try:
-            check(name, state, trust)
+            _, stated = check_published(name, state, trust)
+            refuse_untimely(name, stated, state.timestamp, Rules(), int(time.time() * 1000))
             if state.timestamp > time.time() * 1000 + FUTURE_TOLERANCE_MS:
                 raise NotYetValidError(f"{name}: it is dated {state.timestamp}, more than 24 hours from now; readers refuse it.")
         except VerificationError as error:
