@@ -10,6 +10,7 @@ from typing import Any
 from kinto_signer.core.changeset import EMPTY, Changeset
 from kinto_signer.core.comparison import content_differs, named
 from kinto_signer.core.findings import Finding, differs, failed, misconfigured, warned
+from kinto_signer.core.statement import check_published
 from kinto_signer.core.trust import Trust, check
 from kinto_signer.core.workflow import Status
 from kinto_signer.errors import CredentialsError, KintoSignerError, SigningError, VerificationError
@@ -37,7 +38,7 @@ class SignedCopy:
         if state == EMPTY or not (state.timestamp or state.records):
             return Looked(EMPTY)
         try:
-            check(name, state, trust)
+            check_published(name, state, trust)
         except VerificationError as error:
             found = VerificationError(
                 f"{error.message.removeprefix(f'{name}: ')} S's database was altered past Kinto. Look at the source collection "
