@@ -105,6 +105,25 @@ def test_a_reader_without_the_checks_takes_each_of_them(reader, attack, monkeypa
     assert reader.gather(ATTACKS[attack][1](reader)) == (0, "none")
 
 
+@pytest.mark.parametrize("with_statements", [True, False])
+def test_what_a_new_reader_is_shown(reader, with_statements):
+    """Without a memory an old state is as good as a new one, but for its end."""
+    flags = ("--at", "2100-01-01")
+    if with_statements:
+        assert reader.gather(reader.old, *flags) == (3, "expired")
+        assert reader.gather(unstated(reader.old), *flags, "--require-statement") == (3, "no-statement")
+    else:
+        assert reader.gather(unstated(reader.old), *flags) == (0, "none")
+
+
+def test_a_reader_of_production_does_not_take_staging(reader):
+    meant = stated(reader.key, reader.held, audience="production")
+    staging = stated(reader.key, reader.next, audience="staging")
+    assert reader.gather(meant, "--audience", "production") == (0, "none")
+    assert reader.gather(staging, "--audience", "production") == (3, "other-collection")
+    assert reader.gather(staging) == (0, "none"), "the control"
+
+
 def test_a_refreshed_statement_is_taken(reader):
     reader.hold(reader.old, reader.held, reader.refreshed, reader.refreshed)
     with open_cache(reader.cache) as cache:
