@@ -151,7 +151,7 @@ def test_the_heartbeat_asks_every_signer_once_a_minute(key_pair, standin, caplog
 @pytest.mark.parametrize("backend", ["kinto_signer.signer.autograph", "kinto_remote_settings.signer.backends.autograph"])
 @pytest.mark.parametrize("endpoint", ["/sign/hash", "/sign/data"])
 def test_a_publication(key_pair, standin, caplog, backend, endpoint):
-    settings = {"kinto.signer.signer_backend": backend}
+    settings = {"kinto.signer.signer_backend": backend, "kinto.signer.statement": str(endpoint == "/sign/hash").lower()}
     settings |= autograph_settings(standin, key_ids="remote-settings appkey1", endpoint=endpoint)
     app = app_with(key_pair, settings)
     put(app, "r1", n=1)
@@ -185,9 +185,8 @@ def test_what_autograph_refuses_leaves_everything_as_it_was(key_pair, standin, c
 
 def test_with_sign_data_a_refresh_sends_nothing_that_was_altered(key_pair, standin):
     """It has to send the content; what is not what was signed before is not sent."""
-    settings = {"kinto.signer.signer_backend": "autograph"} | autograph_settings(
-        standin, key_ids="appkey1", endpoint="/sign/data"
-    )
+    settings = {"kinto.signer.signer_backend": "autograph", "kinto.signer.statement": "false"}
+    settings |= autograph_settings(standin, key_ids="appkey1", endpoint="/sign/data")
     app = app_with(key_pair, settings)
     put(app, "r1", n=1)
     set_status(app, "to-sign")
