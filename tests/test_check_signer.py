@@ -266,6 +266,7 @@ def test_what_is_wrong_for_a_moment_is_no_finding(check, settings, key_pair, aut
 
 def wrong_curve(folder):
     path = folder / "p256.pem"
+    path.touch(0o600)
     key = ec.generate_private_key(ec.SECP256R1())
     path.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -508,3 +509,20 @@ def test_one_collection_of_many(check, key_pair, plain, database):
     report = check(settings, "-c", "main/none")
     assert report.code == 2
     report.one("configuration", "-c main/none")
+
+
+def test_a_signer_that_nobody_answers_for(check, key_pair, database):
+    """Its keys have to be asked for: without them nothing can be said about what it signed, and that is said."""
+    settings = signer_settings(key_pair.private, database=database) | {
+        "kinto.signer.signer_backend": "autograph",
+        "kinto.signer.autograph.server_url": "http://127.0.0.1:9",
+        "kinto.signer.autograph.hawk_id": "alice",
+        "kinto.signer.autograph.hawk_secret": "hunter2",
+    }
+    report = check(settings)
+    assert report.code == 1
+    report.one("signer", "http://127.0.0.1:9", "cannot be reached")
+    assert any(
+        "AutographSigner http://127.0.0.1:9/sign/hash remote-settings" in finding["message"] for finding in report.of("ok")
+    )
+    assert "hunter2" not in str(report.findings)

@@ -254,6 +254,15 @@ def test_a_rotated_key_is_learned_and_the_former_one_stays(standin, caplog):
     assert public(standin, "remote-settings").fingerprint in caplog.messages[0]
 
 
+def test_another_chain_at_the_same_address(standin):
+    signer = signer_of(standin, key_ids="remote-settings")
+    before, file, x5u = signer.public_keys(), standin.keys["remote-settings"].file, standin.keys["remote-settings"].x5u
+    standin.rotate()
+    standin.keys["remote-settings"].file, standin.keys["remote-settings"].x5u = file, x5u
+    sign(signer, random_content())
+    assert signer.public_keys() == (public(standin, "remote-settings"), *before)
+
+
 def test_a_chain_that_cannot_be_fetched(standin):
     standin.chains_gone = True
     with pytest.raises(SigningError, match=r"is not there \(status 404\)"):

@@ -95,20 +95,24 @@ class TokenKey:
             self.open()
             try:
                 return self._sign(digest)
-            except pkcs11.PKCS11Error as error:
+            except (pkcs11.PKCS11Error, BadSignatureError) as error:
                 logger.warning("The session with %s was lost (%s) and is opened again.", self.where, type(error).__name__)
             if self._open is not None:
                 _close(self._open.session)
             self._open = self._find(anew=False)
             try:
                 return self._sign(digest)
-            except pkcs11.PKCS11Error as error:
+            except (pkcs11.PKCS11Error, BadSignatureError) as error:
                 raise self._failed("cannot sign", error) from error
 
     def _sign(self, digest: bytes) -> str:
+        """After the library was initialised for somebody else, handles of ours may mean a session and a key of his."""
         if self._open is None:
             raise pkcs11.SessionClosed
-        return _signed(self._open.key, digest)
+        made = _signed(self._open.key, digest)
+        if not signature.verifies(self._open.public.key, digest, made):
+            raise pkcs11.KeyHandleInvalid
+        return made
 
     def _find(self, *, anew: bool) -> _Open:
         """A session with the key. anew: initialise the library again first, which ends the sessions of others here too.
@@ -164,7 +168,7 @@ class TokenKey:
         self._refused = None
         return session
 
-    def _failed(self, what: str, error: pkcs11.PKCS11Error) -> SigningError:
+    def _failed(self, what: str, error: Exception) -> SigningError:
         why = _REASONS.get(type(error), type(error).__name__)
         kind = SigningError if isinstance(error, WRONG_PIN) else _UnavailableError
         return kind(f"The key with {self.where} {what}: {why}. Nothing was signed.")
