@@ -120,7 +120,8 @@ def test_usage(run, signer, tmp_path):
 
 def answering(status, body, content_type=b"application/json"):
     def answer(_request):
-        yield b"HTTP/1.1 %d X\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (status, content_type, len(body)) + body
+        head = b"HTTP/1.1 %d X\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
+        yield head % (status, content_type, len(body)) + body
 
     return answer
 
