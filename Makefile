@@ -23,7 +23,7 @@ CAMPAIGNS := build/campaigns.jsonl
 # So that what make runs is what this virtual environment has, whatever the caller's shell has set.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help install npm-clients admin chromium softhsm screenshots demo test check proof bench-authority format format-check lint types imports docs clean
+.PHONY: help install npm-clients admin chromium softhsm screenshots demo test check proof mutants bench-authority format format-check lint types imports docs clean
 
 help: ## explain the targets
 	@echo "make TARGET [PYTHON=python3.13] [WORKERS=2]"
@@ -78,6 +78,9 @@ proof: $(STAMP) ## the campaigns at full count; writes docs/proof.md
 	@mkdir -p $(dir $(CAMPAIGNS)) && rm -f $(CAMPAIGNS)
 	KINTO_SIGNER_PROOF=1 KINTO_SIGNER_CAMPAIGNS=$(abspath $(CAMPAIGNS)) $(PYTEST) -m proof $(ARGS)
 	$(BIN)/python tools/write_proof.py $(CAMPAIGNS) docs/proof.md
+
+mutants: $(STAMP) ## drop or alter every rule of the workflow in turn: is each noticed? (10 minutes; ONLY='decide: rule')
+	$(BIN)/python tools/mutate_workflow.py --jobs $(WORKERS) --only '$(ONLY)'
 
 bench-authority: $(STAMP) ## what publishing 100,000 records costs on A (a few minutes; BENCH=--help)
 	timeout 600 $(BIN)/python -m benchmarks.authority $(BENCH)

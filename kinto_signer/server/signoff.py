@@ -89,11 +89,11 @@ class SignOff:
             self._ask(asked, new)
 
     def _ask(self, asked: Status, new: Change) -> None:
+        if self.edited and asked is Status.TO_ROLLBACK:
+            raise WorkflowError(
+                "A rollback in one request with edits would undo them. Nothing was changed; ask for it in another request."
+            )
         if self.edited and not self._asked_before:
-            if asked is Status.TO_ROLLBACK:
-                raise WorkflowError(
-                    "A rollback in one request with edits would undo them. Nothing was changed; ask for it in another request."
-                )
             self._mark_edited()
         self._asked_before = True
         old = workflow.parse_stored(self.attributes.get("status"))

@@ -1,0 +1,91 @@
+"""What is to happen beside the statuses: comments, groups, what is said with an approval, who is told what."""
+
+import pytest
+
+from tests.support.servers import authorization
+from tests.support.workflow import BUCKET, SOURCE, ReviewSite, review_site
+from tests.support.workflow_site import principal, sequence_site
+
+pytestmark = pytest.mark.xdist_group("sequences of the workflow")
+PEOPLE = ("admin", "alice", "bob", "carol", "dave")
+
+
+@pytest.fixture
+def site():
+    """Reviews, a preview, the peers' rule of four eyes."""
+    return ReviewSite(sequence_site(True, True, False).app, {user: principal(user) for user in PEOPLE})
+
+
+def patch(site, user, code=None, **data):
+    """code: of the answer."""
+    return site.app.patch_json(SOURCE, {"data": data}, headers=authorization(user), status=code)
+
+
+@pytest.mark.parametrize("name", ["last_editor_comment", "last_reviewer_comment"])
+def test_a_comment_is_no_edit(site, name):
+    before = site.attributes()
+    answer = patch(site, "alice", **{name: "hello"})
+    found = site.attributes()
+    assert {**found, "last_modified": 0} == {**before, name: "hello", "last_modified": 0}
+    assert answer.headers["ETag"] == f'"{found["last_modified"]}"', "nothing was written after Kinto"
+
+
+@pytest.mark.parametrize("name", ["displayFields", "whatever"])
+def test_any_other_attribute_is_an_edit(site, name):
+    patch(site, "carol", **{name: ["x"]})
+    found = site.attributes()
+    assert (found["status"], found["last_edit_by"]) == ("work-in-progress", principal("carol"))
+    assert found["signer_contributors"] == [principal("carol")]
+
+
+def test_what_is_said_with_an_approval_is_no_edit_and_is_not_stored(site):
+    site.put("alice", "fr", name="France")
+    site.set_status("alice", "to-review")
+    digest = site.app.get(f"{SOURCE}/diff").json["data"]["digest"]
+    site.set_status("carol", "to-sign", allow_mass_deletion=True, reviewed_digest=digest)
+    assert site.attributes()["status"] == "signed"
+    assert not {"allow_mass_deletion", "reviewed_digest"} & site.attributes().keys()
+
+
+@pytest.mark.parametrize("name", ["allow_mass_deletion", "reviewed_digest"])
+@pytest.mark.parametrize("status", [None, "to-review", "work-in-progress", "to-resign", "to-rollback", "to-review beside edits"])
+def test_it_is_said_with_an_approval_only(site, name, status):
+    site.put("alice", "fr", name="France")
+    before = site.attributes()
+    data = {"status": status.partition(" ")[0]} if status else {}
+    refused = patch(site, "alice", 400, **data, **{name: True}, **({"sort": "x"} if "beside" in str(status) else {}))
+    assert f"{name!r} may only stand beside the status 'to-sign'" in refused.json["message"]
+    assert site.attributes() == before
+
+
+def test_groups_are_made_with_the_collection_only(site):
+    site.app.delete(f"{BUCKET}/groups/regions-editors")
+    patch(site, "carol", last_reviewer_comment="x")
+    patch(site, "carol", sort="x")
+    site.app.get(f"{BUCKET}/groups/regions-editors", status=404)
+
+
+def test_whoever_is_no_member_any_more_may_not_ask(site):
+    site.put("alice", "fr", name="France")
+    site.app.put_json(f"{BUCKET}/groups/regions-editors", {"data": {"members": [principal("bob")]}})
+    patch(site, "alice", 403, status="to-review")
+    site.set_status("bob", "to-review")
+
+
+def test_a_new_collection_that_asks_to_be_signed_is_signed_once(key_pair, monkeypatch):
+    from kinto_signer.server.publisher import Publisher
+
+    site = review_site(key_pair, kinto__signer__to_review_enabled="false", preview=False)
+    group = {"data": {"members": [site.principals["admin"]]}}
+    site.app.put_json(f"{BUCKET}/groups/other-reviewers", group)
+    published, publish = [], Publisher.publish
+
+    def count(self, resource, *args, **options):
+        published.append(resource.destination.name)
+        return publish(self, resource, *args, **options)
+
+    monkeypatch.setattr(Publisher, "publish", count)
+    site.app.put_json(f"{BUCKET}/collections/other", {"data": {"status": "to-sign"}})
+    assert published == ["main/other"]
+    site.app.put_json(f"{BUCKET}/collections/more", {})
+    assert published == ["main/other", "main/more"]
