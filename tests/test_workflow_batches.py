@@ -5,7 +5,7 @@ from unittest.mock import ANY
 import pytest
 
 from tests.support.servers import authorization
-from tests.support.workflow import BUCKET, DESTINATION, PREVIEW, SOURCE, ReviewSite
+from tests.support.workflow import BUCKET, DESTINATION, PREVIEW, SOURCE, ReviewSite, review_site
 from tests.support.workflow_site import principal, sequence_site
 
 pytestmark = pytest.mark.xdist_group("sequences of the workflow")
@@ -123,3 +123,50 @@ def test_changes_of_two_collections_in_one_request_do_not_mix(site):
     batch(site, "admin", {**put("at"), "path": f"{other}/records/at"}, patch(status="to-resign"))
     assert site.app.get(other).json["data"]["status"] == "work-in-progress"
     assert site.attributes()["last_signature_by"] == principal("admin")
+
+
+def test_a_collection_made_and_changed_in_one_request_is_asked_for_once(site):
+    new = f"{BUCKET}/collections/new"
+    requests = [
+        {"method": "PUT", "path": new},
+        {"method": "PUT", "path": f"{new}/records/fr", "body": {"data": {"name": "France"}}},
+        {"method": "PATCH", "path": new, "body": {"data": {"status": "to-review"}}},
+    ]
+    batch(site, "admin", *requests)
+    assert site.app.get(new).json["data"]["status"] == "to-review"
+    assert [entry["action"] for entry in site.app.get(f"{new}/log").json["data"]] == ["request review"]
+
+
+@pytest.mark.parametrize("order", ["beside first", "status first"])
+@pytest.mark.parametrize("beside", ["another collection's records", "reading the records"])
+def test_what_changes_nothing_here_is_no_edit_beside_an_approval(site, beside, order):
+    other = f"{BUCKET}/collections/other"
+    if beside == "another collection's records":
+        site.app.put_json(other, {})
+        bucket = site.app.get(BUCKET).json["permissions"] | {"write": [principal("carol")]}
+        site.app.patch_json(BUCKET, {"permissions": bucket})
+        request = {"method": "PUT", "path": f"{other}/records/x"}
+    else:
+        request = {"method": "GET", "path": f"{SOURCE}/records"}
+    site.put("alice", "fr", name="France")
+    site.set_status("alice", "to-review")
+    requests = [request, patch(status="to-sign")]
+    batch(site, "carol", *(requests if order == "beside first" else requests[::-1]))
+    assert (site.attributes()["status"], site.records(DESTINATION)) == ("signed", {"fr": {"name": "France"}})
+
+
+@pytest.mark.parametrize("what", ["record", "collection"])
+def test_what_another_plugin_edits_after_a_review_was_asked_for_is_work_in_progress(key_pair, what):
+    """It comes with an event of its own, of the same kind as one that was looked at before it came."""
+    site = review_site(key_pair, kinto__includes="kinto_signer tests.support.meddling_plugin")
+    site.app.app.registry.meddles = what
+    if what == "record":
+        requests, user = [patch(status="to-review"), put("fr", name="France"), put("fr", name="Frankreich")], "alice"
+        site.put("alice", "fr", name="old")
+        uri = SOURCE
+    else:
+        uri, user = f"{BUCKET}/collections/new", "admin"
+        requests = [{"method": "PUT", "path": uri}, {**patch(status="to-review"), "path": uri}]
+    batch(site, user, *requests)
+    assert site.app.app.registry.meddles is None, "it did"
+    assert site.attributes(uri)["status"] == "work-in-progress"

@@ -65,14 +65,13 @@ def changes_of(event: Any, source: Place) -> tuple[list[Change], bool]:
 def _own_changes_to_come(request: Any, source: Place) -> Iterator[tuple[str, Change]]:
     for action, impacted in _to_come(request, "collection", f"/buckets/{source.bucket}"):
         for change in impacted:
-            if action != "delete" and change["new"]["id"] == source.collection:
+            if change["new"]["id"] == source.collection:
                 yield action, change
 
 
 def _to_come(request: Any, kind: str, parent: str) -> Iterator[tuple[str, list[Change]]]:
     """(action, impacted objects) of the events that were not sent yet."""
-    collector = request.bound_data.get("resource_events")
-    waiting = dict(collector.event_dict) if collector else {}
+    waiting = dict(request.bound_data["resource_events"].event_dict)
     for (_, found, found_parent, action), (_, impacted, _) in waiting.items():
         if (found, found_parent) == (kind, parent) and action.value != "read":
             yield action.value, impacted
