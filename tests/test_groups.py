@@ -7,8 +7,8 @@ from kinto_signer.plugin.resources import Place, Resource
 from kinto_signer.plugin.settings import Settings
 from kinto_signer.plugin.tables import SIGNER
 from kinto_signer.server.groups import groups_of
-from tests.support.servers import authorization
-from tests.support.workflow import BUCKET, review_site
+from tests.support.servers import authorization, webtest_app
+from tests.support.workflow import BUCKET, review_settings, review_site
 
 SOURCE = Resource(Place("main-workspace", "regions"), Place("main", "regions"))
 OTHER = f"{BUCKET}/collections/other"
@@ -94,3 +94,59 @@ def test_no_groups_are_made_where_none_are_checked(key_pair):
     assert not [
         who for who in site.app.get(OTHER, headers=authorization("dave")).json["permissions"]["write"] if "/groups/" in who
     ]
+
+
+def permissions(site, group):
+    return site.app.app.registry.permission.get_object_permissions(f"{BUCKET}/groups/{group}")
+
+
+def test_whoever_makes_the_groups_manages_them(key_pair):
+    site = review_site(key_pair)
+    let_make_collections(site, **{"group:create": [site.principals["dave"]]})
+    site.app.put_json(OTHER, {}, headers=authorization("dave"))
+    for group in ("other-editors", "other-reviewers"):
+        assert permissions(site, group) == {"write": {site.principals["dave"]}}
+        body = {"data": {"members": [site.principals["bob"]]}}
+        site.app.put_json(f"{BUCKET}/groups/{group}", body, headers=authorization("dave"))
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_collections_that_are_made_at_start_up_have_groups_of_nobody_where_they_are_checked(key_pair, checked):
+    settings = {
+        "kinto__signer__resources": "main-workspace/other -> main/other",
+        "kinto__signer__auto_create_resources": "true",
+        "kinto__signer__editors_group": "{collection_id}-editors",
+        "kinto__signer__reviewers_group": "{collection_id}-reviewers",
+        "kinto__signer__group_check_enabled": str(checked).lower(),
+    }
+    app = webtest_app(review_settings(key_pair, **settings))
+    stored = app.app.registry.storage.list_all("group", BUCKET)
+    assert {group["id"]: group["members"] for group in stored} == (
+        {"other-editors": [], "other-reviewers": []} if checked else {}
+    )
+    for group in stored:
+        assert app.app.registry.permission.get_object_permissions(f"{BUCKET}/groups/{group['id']}") == {}
+
+
+def delete(site):
+    site.app.delete(f"{BUCKET}/collections/regions?confirm=regions", headers=authorization("admin"))
+    return {group["id"] for group in site.app.app.registry.storage.list_all("group", BUCKET)}
+
+
+def test_groups_go_with_their_collection_also_where_one_is_gone_already(key_pair):
+    site = review_site(key_pair)
+    assert permissions(site, "regions-reviewers")
+    site.app.delete(f"{BUCKET}/groups/regions-editors")
+    assert delete(site) == set()
+    assert permissions(site, "regions-reviewers") == {}
+
+
+def test_groups_of_a_whole_bucket_stay_when_a_collection_goes(key_pair):
+    site = review_site(key_pair, kinto__signer__group_check_enabled="true")
+    assert delete(site) == {"editors", "reviewers", "regions-editors", "regions-reviewers"}
+
+
+def test_groups_that_nobody_checks_stay_when_a_collection_goes(key_pair):
+    lines = {f"kinto__signer__{role}_group": f"{{collection_id}}-{role}" for role in ("editors", "reviewers")}
+    site = review_site(key_pair, kinto__signer__group_check_enabled="false", **lines)
+    assert delete(site) == {"regions-editors", "regions-reviewers"}
