@@ -170,3 +170,16 @@ def test_what_another_plugin_edits_after_a_review_was_asked_for_is_work_in_progr
     batch(site, user, *requests)
     assert site.app.app.registry.meddles is None, "it did"
     assert site.attributes(uri)["status"] == "work-in-progress"
+
+
+def test_a_comment_after_an_approval_says_nothing_new(site):
+    site.put("alice", "fr", name="France")
+    site.set_status("alice", "to-review")
+    digest = site.app.get(f"{SOURCE}/diff").json["data"]["digest"]
+    batch(site, "carol", patch(status="to-sign", reviewed_digest=digest), patch(last_reviewer_comment="fine"))
+    assert site.attributes()["status"] == "signed"
+
+
+def test_what_is_edited_submitted_and_withdrawn_in_one_request_was_submitted(site):
+    batch(site, "alice", put("fr", name="France"), patch(status="to-review"), patch(status="work-in-progress"))
+    assert (actions(site), site.attributes()["status"]) == (["decline", "request review"], "work-in-progress")

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.servers import authorization
-from tests.support.workflow import BUCKET, SOURCE, ReviewSite, review_site
+from tests.support.workflow import BUCKET, DESTINATION, SOURCE, ReviewSite, review_site
 from tests.support.workflow_site import principal, sequence_site
 
 pytestmark = pytest.mark.xdist_group("sequences of the workflow")
@@ -89,3 +89,38 @@ def test_a_new_collection_that_asks_to_be_signed_is_signed_once(key_pair, monkey
     assert published == ["main/other"]
     site.app.put_json(f"{BUCKET}/collections/more", {})
     assert published == ["main/other", "main/more"]
+
+
+def store(site, **data):
+    storage = site.app.app.registry.storage
+    storage.update("collection", BUCKET, "regions", {**storage.get("collection", BUCKET, "regions"), **data})
+
+
+@pytest.mark.parametrize(("stored", "given"), [(None, ""), ("", None)])
+def test_no_status_is_no_status_however_it_is_written(site, stored, given):
+    store(site, status=stored)
+    patch(site, "alice", status=given, last_editor_comment="x")
+    assert not site.attributes().get("status")
+
+
+def test_a_source_without_a_status_has_none_after_a_refresh(site):
+    store(site, status=None)
+    patch(site, "alice", status="to-resign")
+    assert "status" not in site.attributes()
+
+
+def test_what_differs_though_signed_is_published_where_there_are_no_reviews(key_pair):
+    site = review_site(key_pair, kinto__signer__to_review_enabled="false")
+    site.app.app.registry.storage.update("record", SOURCE, "fr", {"name": "France"})
+    site.set_status("carol", "to-sign")
+    assert site.records(DESTINATION) == {"fr": {"name": "France"}}
+
+
+def test_the_log_names_who_asked_this_time_and_what_they_said(site):
+    site.put("alice", "fr", name="France")
+    site.set_status("alice", "to-review", last_editor_comment="first")
+    site.set_status("carol", "work-in-progress")
+    site.set_status("bob", "to-review", last_editor_comment=None)
+    entries = site.app.get(f"{SOURCE}/log").json["data"]
+    told = [(entry["requested_by"], entry["comment"]) for entry in entries]
+    assert told == [(principal("bob"), ""), (principal("alice"), ""), (principal("alice"), "first")]

@@ -116,10 +116,9 @@ class SignOff:
         """Whether the rule of four eyes in force excludes the person who asks."""
         if old is not Status.TO_REVIEW:
             return False
-        requested = self.attributes.get("last_review_request_by") == self.user
         if self._settings.four_eyes is FourEyes.REQUESTER:
-            return requested
-        return requested or self.user in workflow.contributors(self.attributes)
+            return bool(self.attributes.get("last_review_request_by") == self.user)
+        return self.user in workflow.contributors(self.attributes)
 
     # --- what happens ----------------------------------------------------------------------------------------------------
 
@@ -208,9 +207,8 @@ class SignOff:
         """Of the source; nobody else writes there before the transaction ends."""
         return self.repository.records(self.resource.source.name)
 
-    def _action(self, effect: Effect, comment: object, *, old: Status | None = None) -> Action:
+    def _action(self, effect: Effect, comment: object, *, old: Status = Status.NONE) -> Action:
         found = restoring.pending(self.registry, self.resource, self._records)
-        alone = effect is Effect.PUBLISH and self._settings.reviews and old is not None and self._took_part(old)
         return Action(
             effect,
             self.resource,
@@ -223,7 +221,7 @@ class SignOff:
             found.size_bytes,
             reviewed_digest(self._records, self._stored, self._settings.copied),
             self.attributes.get("last_review_request_by") if effect is not Effect.REQUEST_REVIEW else self.user,
-            alone,
+            self._settings.reviews and self._took_part(old),
         )
 
     def _refuse_unseen(self, action: Action, new: Change) -> None:
