@@ -5,6 +5,7 @@ import pytest
 from kinto_signer.core.changeset import Changeset
 from kinto_signer.core.trust import Trust, check, load_public_key
 from kinto_signer.plugin.storage import StorageRepository
+from kinto_signer.server import deleting
 from tests.support.keys import write_key_pair
 from tests.support.site import DESTINATION, SOURCE, attributes, everything, set_status, signer_app, store
 from tests.support.workflow import BUCKET, PREVIEW, review_site
@@ -196,3 +197,16 @@ def test_of_more_records_than_kinto_deletes_at_once_none_comes_back(key_pair):
     app.put_json(SOURCE, {})
     set_status(app, "to-sign")
     assert (repository.count("main-workspace/regions"), repository.count("main/regions")) == (0, 0)
+
+
+def test_what_is_seen_before_a_deletion_stays_so(shared_site, monkeypatch):
+    locked = []
+    monkeypatch.setattr(deleting, "lock", lambda request, name: locked.append(name))
+    delete(shared_site, "carol", status=403)
+    assert locked == ["main-workspace/regions"]
+
+
+def test_a_source_that_is_not_there_is_not_found_whatever_its_destination_holds(key_pair):
+    site = published(review_site(key_pair))
+    site.app.app.registry.storage.delete("collection", "/buckets/main-workspace", "regions")
+    site.app.delete(SOURCE, status=404)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from kinto_signer.server import door
 from tests.support.keys import write_key_pair
 from tests.support.publications import URI, body_of, post, successive_states
 from tests.support.servers import authorization, webtest_app
@@ -170,6 +171,61 @@ def test_no_spelling_gets_past_the_door(shared_app, evasion):
     before = everything(shared_app, PREVIEW)
     shared_app.post_json("/batch", EVASIONS[evasion], status=403)
     assert everything(shared_app, PREVIEW) == before
+
+
+def test_other_buckets_and_collections_are_made_and_deleted_as_ever(shared_app):
+    app = shared_app
+    app.post_json("/buckets", {"data": {"id": "free"}})
+    app.post_json("/buckets/free/collections", {"data": {"id": "x"}})
+    app.delete("/buckets/free/collections/x")
+    app.delete("/buckets/free")
+
+
+@pytest.mark.parametrize("bucket", ["main", "main-preview", "main-workspace"])
+def test_no_bucket_of_them_is_deleted(shared_app, bucket):
+    answer = shared_app.delete(f"/buckets/{bucket}", status=403)
+    assert "stands in kinto.signer.resources" in answer.json["message"]
+
+
+def test_of_a_single_resource_only_its_own_copies_are_kept(key_pair):
+    app = site(key_pair, kinto__signer__resources="main-workspace/regions -> main-preview/regions -> main/regions")
+    for body, status in (({"data": {"id": "regions"}}, 403), ({"data": {"id": "free"}}, 201), ({}, 201)):
+        app.post_json("/buckets/main/collections", body, status=status)
+    app.delete("/buckets/main/collections/free")
+
+
+@pytest.mark.parametrize("body", [b"3", b'"x"', b"null", b"[1]", b'["permissions"]', b"[[]]"])
+@pytest.mark.parametrize("content_type", ["application/json", JSON_PATCH, MERGE_PATCH])
+def test_bodies_that_are_no_objects_get_no_further(shared_app, body, content_type):
+    before = everything(shared_app, PREVIEW)
+    shared_app.request(DESTINATION, method="PATCH", body=body, content_type=content_type, status=(400, 403, 415))
+    assert everything(shared_app, PREVIEW) == before
+
+
+def test_permissions_are_written_under_the_sources_lock(shared_app, monkeypatch):
+    locked = []
+    monkeypatch.setattr(door, "lock", lambda request, name: locked.append(name))
+    shared_app.patch_json(DESTINATION, {"permissions": {"read": ["system.Everyone"]}})
+    assert locked == ["main-workspace/regions"]
+
+
+def test_routes_of_other_plugins_are_refused_whoever_asks(key_pair, tmp_path):
+    """Nobody knows whom they would let in."""
+    files = {"kinto__attachment__base_path": str(tmp_path), "kinto__attachment__keep_old_files": "true"}
+    app = site(
+        key_pair,
+        open_to_all=False,
+        kinto__bucket_write_principals="",
+        kinto__includes="kinto_attachment kinto_signer",
+        **files,
+    )
+    answer = app.post(
+        f"{DESTINATION}/records/r1/attachment",
+        upload_files=[("attachment", "a.txt", b"x")],
+        headers=authorization("stranger"),
+        status=403,
+    )
+    assert answer.json["message"].startswith("Collection is in use")
 
 
 # --- deletions of many ---------------------------------------------------------------------------------------------------

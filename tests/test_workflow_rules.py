@@ -124,3 +124,54 @@ def test_the_log_names_who_asked_this_time_and_what_they_said(site):
     entries = site.app.get(f"{SOURCE}/log").json["data"]
     told = [(entry["requested_by"], entry["comment"]) for entry in entries]
     assert told == [(principal("bob"), ""), (principal("alice"), ""), (principal("alice"), "first")]
+
+
+def test_the_last_pending_change_is_taken_back_where_there_is_no_preview(key_pair):
+    site = review_site(key_pair, preview=False)
+    site.put("alice", "fr", name="France")
+    site.app.post_json(f"{SOURCE}/discard", {"ids": ["fr"]}, headers=authorization("alice"))
+    assert (site.attributes()["status"], site.records(SOURCE)) == ("signed", {})
+
+
+def test_a_discard_is_told_to_others(site, monkeypatch):
+    from kinto_signer.server import notifying
+
+    told = []
+    monkeypatch.setattr(notifying, "on_action", lambda event, action, change: told.append(action.effect.value))
+    site.put("alice", "fr", name="France")
+    site.app.post_json(f"{SOURCE}/discard", {"ids": ["fr"]}, headers=authorization("alice"))
+    assert told == ["discard"]
+
+
+@pytest.mark.parametrize("way", ["to-rollback", "discard"])
+def test_nothing_is_restored_from_a_destination_that_was_altered(site, way):
+    site.put("alice", "fr", name="France")
+    site.set_status("alice", "to-review")
+    site.set_status("carol", "to-sign")
+    site.put("alice", "fr", name="edited")
+    site.app.app.registry.storage.update("record", DESTINATION, "fr", {"name": "evil"})
+    before = site.attributes()
+    if way == "discard":
+        refused = site.app.post_json(f"{SOURCE}/discard", {"ids": ["fr"]}, headers=authorization("alice"), status=503)
+    else:
+        refused = site.set_status("alice", way, status=503)
+    assert refused.json["details"]["reason"] in ("hash-mismatch", "bad-signature")
+    assert (site.attributes(), site.records(SOURCE)) == (before, {"fr": {"name": "edited"}})
+
+
+def test_attributes_are_not_restored_with_single_records(site):
+    patch(site, "alice", sort="name")
+    site.put("alice", "fr", name="France")
+    site.app.post_json(f"{SOURCE}/discard", {"ids": ["fr"]}, headers=authorization("alice"))
+    assert (site.attributes()["sort"], site.attributes()["status"]) == ("name", "work-in-progress")
+
+
+def test_without_a_limit_everything_may_be_removed_at_once(site):
+    for number in range(12):
+        site.put("alice", f"r{number}")
+    site.set_status("alice", "to-review")
+    site.set_status("carol", "to-sign")
+    site.app.delete(f"{SOURCE}/records", headers=authorization("alice"))
+    site.set_status("alice", "to-review")
+    site.set_status("carol", "to-sign")
+    assert site.records(DESTINATION) == {}

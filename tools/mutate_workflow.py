@@ -78,19 +78,32 @@ TESTS = {
     "server/batches.py": ("test_workflow_batches", SEQUENCES, "test_discard", "test_workflow"),
     "server/groups.py": ("test_workflow_rules", "test_groups", "test_reviews", "test_deleting"),
     "server/values.py": ("test_workflow_batches",),
-    "server/restoring.py": (SEQUENCES, "test_discard"),
-    "server/discarding.py": (SEQUENCES, "test_discard"),
+    "server/restoring.py": ("test_workflow_rules", "test_reviews", "test_discard", SEQUENCES),
+    "server/discarding.py": ("test_workflow_rules", "test_discard", SEQUENCES),
     "server/permission.py": ("test_discard", "test_reviews"),
-    "server/door.py": ("test_door", "test_deleting"),
-    "server/deleting.py": ("test_deleting", "test_door"),
-    "server/publisher.py": ("test_mass_deletion",),
+    "server/door.py": ("test_door", "test_deleting", "test_workflow"),
+    "server/deleting.py": ("test_deleting", "test_door", "test_workflow"),
+    "server/publisher.py": ("test_mass_deletion", "test_workflow_rules"),
 }
 """What is run against the mutants of a module, in this order: no more than they need."""
 
 SLOW_FIXTURES = {"postgres", "database", "create_database", "live_kinto"}
 
-EQUIVALENT: dict[str, str] = {}
-"""Mutants that do the same as the original, and why: not counted."""
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    ("discard", "repository.attributes(name) or {}", "repository.attributes(name)"): "Kinto let the request in: it is there",
+    (
+        "restore",
+        "repository.attributes(resource.source.name) or {}",
+        "repository.attributes(resource.source.name)",
+    ): "the source is there",
+    ("_on_collections", "not resources.has_place_in(target.bucket)", "False"): "saves looking at each of its collections",
+    (
+        "Publisher._refuse_mass_deletion",
+        "not percent or resource.local or own.attributes is None",
+        "not percent or resource.local",
+    ): "saves reading what is not there",
+}
+"""(function, before, after) of mutants that do the same as the original, and why: not counted."""
 
 
 def mutants() -> Iterator[Mutant]:
@@ -229,7 +242,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--list", action="store_true", help="say what would be altered, run nothing")
     asked = parser.parse_args(arguments)
     found = [mutant for mutant in mutants() if asked.only in str(mutant)]
-    made = [mutant for mutant in found if str(mutant) not in EQUIVALENT]
+    made = [mutant for mutant in found if (mutant.where, mutant.before, mutant.after) not in EQUIVALENT]
     if not made:
         sys.exit(f"There is no mutant with {asked.only!r}: nothing was tested.")
     if asked.list:

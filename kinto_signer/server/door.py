@@ -31,8 +31,10 @@ def on_context_found(event: Any) -> None:
     """Raises WorkflowError (403) for what is not let in. Who may not write there anyway gets Kinto's own answer."""
     request = event.request
     target = written(request)
-    why = _objection(request, target) if target else None
-    if target and why and not _kinto_refuses(request, target):
+    if target is None:
+        return
+    why = _objection(request, target)
+    if why and not _kinto_refuses(request, target):
         raise WorkflowError(why, forbidden=True)
 
 
