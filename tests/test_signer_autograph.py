@@ -1,6 +1,7 @@
 """The Autograph signer: the contract, what it sends, and every answer that it must not believe."""
 
 import base64
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -10,11 +11,12 @@ import time
 import pytest
 
 from kinto_signer.core.signature import verifies
-from kinto_signer.core.trust import PublicKey, load_public_key
-from kinto_signer.errors import ConfigurationError, SigningError
+from kinto_signer.core.trust import PublicKey, check_signed, load_public_key
+from kinto_signer.errors import BadChainError, ConfigurationError, ExpiredError, SigningError, VerificationError
 from kinto_signer.signers.autograph import from_settings
 from kinto_signer.signers.backends import BACKENDS
-from tests.support.autograph.keys import SigningKey
+from kinto_signer.signers.several import Named, SignerSet
+from tests.support.autograph.keys import DOMAIN, Pki, SigningKey
 from tests.support.autograph.server import running_autograph
 from tests.support.autograph.standin import StandIn
 from tests.support.signers import SignerContract, digest_of, random_content, read_from, sign
@@ -189,8 +191,8 @@ def without(name):
         (altered(public_key="AAAA"), "a public_key of appkey1 that is none"),
         (altered(public_key=SigningKey("x", "p256ecdsa").public_key), "of another kind than P-384"),
         (altered(public_key=SigningKey("x").public_key), "does not verify under the key that it names"),
-        (altered(public_key="", x5u="http://example.org/chain"), "no https address"),
-        (altered(public_key="", x5u="file:///etc/passwd"), "no https address"),
+        (altered(public_key="", x5u="http://example.org/chain"), "without https:// it is not fetched"),
+        (altered(public_key="", x5u="file:///etc/passwd"), "which is no https:// address"),
     ],
 )
 def test_an_answer_that_is_not_what_was_asked(standin, fault, words):
@@ -265,21 +267,24 @@ def test_another_chain_at_the_same_address(standin):
 
 def test_a_chain_that_cannot_be_fetched(standin):
     standin.chains_gone = True
-    with pytest.raises(SigningError, match=r"is not there \(status 404\)"):
+    with pytest.raises(SigningError, match="answered 404: there is no certificate chain") as error:
         sign(signer_of(standin, key_ids="remote-settings"), random_content())
+    assert error.value.reason == "bad-chain"
 
 
-@pytest.mark.parametrize("validity", [(-2 * DAY, -DAY), (DAY, 2 * DAY)])
-def test_a_chain_that_is_not_valid_now(standin, validity):
+@pytest.mark.parametrize(
+    ("validity", "reason"), [((-2 * DAY, -DAY), "expired"), ((DAY, 2 * DAY), "not-yet-valid")], ids=["ended", "not yet begun"]
+)
+def test_a_chain_that_is_not_valid_now(standin, validity, reason):
     standin.rotate(validity=validity)
-    with pytest.raises(SigningError, match="is not valid now") as error:
+    with pytest.raises(SigningError, match="Nothing was published") as error:
         sign(signer_of(standin, key_ids="remote-settings"), random_content())
-    assert error.value.reason == "expired"
+    assert error.value.reason == reason
 
 
 @pytest.mark.parametrize(
     ("chain", "words"),
-    [(b"", "no certificate"), (b"<html>", "no certificate"), (b"x" * 70_000, "more than 65536 bytes")],
+    [(b"", "not a file of certificates"), (b"<html>", "not a file of certificates"), (b"x" * 70_000, "more than 65536 bytes")],
 )
 def test_a_chain_that_is_none(standin, chain, words):
     standin.keys["remote-settings"].chain = chain
@@ -289,10 +294,11 @@ def test_a_chain_that_is_none(standin, chain, words):
 
 def test_a_chain_of_another_key_is_not_believed(standin):
     own = standin.keys["remote-settings"]
-    own.chain = standin.pki.chain("x", SigningKey("x").key, (-DAY, DAY))
+    own.chain = standin.pki.chain(f"x.{DOMAIN}", SigningKey("x").key, (-DAY, DAY))
     signer = signer_of(standin, key_ids="remote-settings")
-    with pytest.raises(SigningError, match="does not verify"):
+    with pytest.raises(SigningError, match="of another key than the one that signed") as error:
         sign(signer, random_content())
+    assert error.value.reason == "bad-chain"
     with pytest.raises(SigningError):
         signer.public_keys()
 
@@ -305,12 +311,103 @@ def test_with_pinned_keys_no_other_is_believed(standin, tmp_path):
     signer = signer_of(standin, key_ids="appkey1 remote-settings", public_key=f"{files[0]} {files[1]}")
     assert signer.public_keys() == tuple(load_public_key(file.read_bytes(), where="x") for file in files)
     assert not standin.requests
-    standin.chains_gone = True  # a pinned key needs no chain
     sign(signer, random_content())
     standin.rotate()
     with pytest.raises(SigningError, match="none of those in autograph") as error:
         sign(signer, random_content())
     assert error.value.reason == "unknown-key"
+
+
+# --- chains are published, and believed where a root is pinned ---------------------------------------------------------------
+
+
+def certified(standin, key_ids="remote-settings", **changes):
+    settings = {"x5u_roots": standin.pki.root_sha256, "signer_ids": " ".join(f"{name}.{DOMAIN}" for name in key_ids.split())}
+    named = {f"autograph.{name}": value for name, value in changes.items()}
+    own = {"server_url": standin.url, "hawk_id": "alice", "hawk_secret": standin.hawk_ids["alice"], "key_ids": key_ids}
+    return from_settings(read_from(settings | {f"autograph.{name}": value for name, value in own.items()} | named))
+
+
+def test_the_chain_is_beside_the_signature(standin):
+    content = random_content()
+    plain, chained = sign(signer_of(standin, key_ids="appkey1 remote-settings"), content)
+    assert plain.chain == ""
+    assert chained.chain == standin.keys["remote-settings"].chain.decode()
+    assert "chain" not in chained.as_json()
+
+
+def test_a_key_that_was_never_seen_is_believed_by_its_chain(standin):
+    """As after a restart of both: what was signed before is recognised, and so is what is new."""
+    content = random_content()
+    signatures = sign(certified(standin), content)
+    carried = {"chains": {one.x5u: one.chain for one in signatures}}
+    standin.rotate()
+    anew = SignerSet([Named("it", certified(standin))])
+    requests = len(standin.requests)
+    entries = [one.as_json() for one in signatures]
+    check_signed("main/regions", entries, digest_of(content), anew.trust(), metadata=carried)
+    with pytest.raises(BadChainError):  # by the chain alone: the server forgot it, and nobody is asked for the key
+        check_signed("main/regions", entries, digest_of(content), anew.trust())
+    assert len(standin.requests) == requests
+    sign(anew, content)
+    without_root = SignerSet([Named("it", signer_of(standin, key_ids="remote-settings"))])
+    with pytest.raises(VerificationError):
+        check_signed("main/regions", entries, digest_of(content), without_root.trust(), metadata=carried)
+
+
+def test_what_was_signed_long_ago_is_recognised(standin):
+    """The end of a certificate must not keep S from signing again what it published."""
+    content = random_content()
+    (made,) = sign(certified(standin), content)
+    old = standin.pki.chain(f"remote-settings.{DOMAIN}", standin.keys["remote-settings"].key, (-300 * DAY, -200 * DAY))
+    standin.rotate()
+    trust = SignerSet([Named("it", certified(standin))]).trust()
+    carried = {"chains": {made.x5u: old.decode()}}
+    check_signed("main/regions", [made.as_json()], digest_of(content), trust, metadata=carried)
+    with pytest.raises(ExpiredError):  # a reader
+        check_signed(
+            "main/regions", [made.as_json()], digest_of(content), dataclasses.replace(trust, tolerance_s=0), metadata=carried
+        )
+
+
+def test_with_a_root_nothing_else_is_believed(standin):
+    with pytest.raises(SigningError, match="names no certificate chain for appkey1") as error:
+        sign(certified(standin, "appkey1"), random_content())
+    assert error.value.reason == "bad-chain"
+    sign(signer_of(standin, key_ids="appkey1"), random_content())  # control
+    standin.pki = Pki()
+    standin.rotate()
+    other = certified(standin)
+    standin.pki = Pki()
+    standin.rotate()
+    with pytest.raises(SigningError, match="which is not pinned") as error:
+        sign(other, random_content())
+    assert error.value.reason == "bad-chain"
+    sign(signer_of(standin, key_ids="remote-settings"), random_content())  # control
+
+
+def test_a_pinned_key_or_a_pinned_root(standin, tmp_path):
+    file = tmp_path / "appkey1.pem"
+    file.write_bytes(public(standin, "appkey1").pem)
+    signer = certified(standin, "appkey1 remote-settings", public_key=file)
+    made = SignerSet([Named("it", signer)]).sign(digest_of(b"something"))
+    assert [bool(one.chain) for one in made] == [False, True]
+    with pytest.raises(SigningError, match="none of those in autograph"):
+        sign(certified(standin, "appkey2", public_key=file), random_content())
+
+
+def test_chains_from_hosts_that_are_named(standin):
+    with StandIn() as elsewhere:
+        key = standin.keys["remote-settings"]
+        elsewhere.keys["remote-settings"] = key
+        key.x5u = f"{elsewhere.url}/x5u/remote-settings/{key.file}"
+        with pytest.raises(SigningError, match=r"name other hosts in autograph\.x5u_hosts") as error:
+            sign(signer_of(standin, key_ids="remote-settings"), random_content())
+        assert error.value.reason == "off-origin"
+        host = f"127.0.0.1:{elsewhere.server.server_port}"
+        sign(signer_of(standin, key_ids="remote-settings", x5u_hosts=f"other.example.org {host}"), random_content())
+    with pytest.raises(ConfigurationError, match=r"autograph\.x5u_hosts"):
+        signer_of(standin, x5u_hosts="https://x")
 
 
 def test_the_local_check_is_over_the_digest_that_was_asked_for(standin):

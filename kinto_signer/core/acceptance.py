@@ -16,11 +16,11 @@ from kinto_signer.core import signature
 from kinto_signer.core.canonical import Record, canonical_json, format_hash
 from kinto_signer.core.changeset import TIMESTAMP_MARKER, is_tombstone, latest, tombstone, validate
 from kinto_signer.core.freshness import Remembered
-from kinto_signer.core.published import CLAIM, PUBLICATION
+from kinto_signer.core.published import CARRIED, CLAIM, PUBLICATION
 from kinto_signer.core.trust import Trust, check_signed
 from kinto_signer.errors import BadAnswerError, BadSignatureError, GuardRefusedError, UnsignableValue
 
-SIGNATURE_FIELDS = ("signature", "signatures", "chains", CLAIM, PUBLICATION)
+SIGNATURE_FIELDS = ("signature", "signatures", CARRIED, CLAIM, PUBLICATION)
 """What a refresh renews. Of the statement `core.freshness` says which may follow which. Anything else changes with a new
 timestamp only, which takes a new signature."""
 

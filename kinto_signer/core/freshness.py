@@ -25,7 +25,7 @@ DAY_MS = 24 * 3600 * 1000
 FUTURE_TOLERANCE_MS = DAY_MS
 """How far ahead of the clock a signed timestamp may be. Publishing 100,000 records at once runs 97 s ahead."""
 
-NOT_SIGNED = ("id", "bucket", "last_modified", "chains", *SIGNED_ATTRIBUTES)
+NOT_SIGNED = ("id", "bucket", "last_modified", *SIGNED_ATTRIBUTES)
 """Attributes that no statement covers: the server's own, the signatures, and what is compared by itself."""
 
 

@@ -12,10 +12,15 @@ holds comes from this signer, and may be repaired; and a refresh signs this dige
 PUBLICATION = "publication"
 """Attribute of a published collection: the publication statement, an envelope of its own (`core.statement`)."""
 
+CARRIED = "chains"
+"""Attribute of a published collection that carries certificate chains: ``{x5u: the chain file's text}``.
+
+It is the signer's own, never copied from a source, and proves nothing: whoever uses a chain verifies it."""
+
 COPIED_ATTRIBUTES = ("schema", "sort", "displayFields", "attachment", "flags")
 """Attributes of the source that the signed copies show too, unless ``kinto.signer.copied_attributes`` says otherwise."""
 
-SIGNED_ATTRIBUTES = ("signature", "signatures", "signed_timestamp", "hash", CLAIM, PUBLICATION)
+SIGNED_ATTRIBUTES = ("signature", "signatures", "signed_timestamp", "hash", CLAIM, PUBLICATION, CARRIED)
 """Attributes that a publication makes."""
 
 PUBLISHED = (*COPIED_ATTRIBUTES, *SIGNED_ATTRIBUTES)

@@ -19,7 +19,7 @@ from kinto_signer.core.canonical import MAX_SAFE_INTEGER, canonical_json, format
 from kinto_signer.core.changeset import Changeset
 from kinto_signer.core.published import PUBLICATION
 from kinto_signer.core.strict_json import parse_json
-from kinto_signer.core.trust import PublicKey, Trust, check, check_signed
+from kinto_signer.core.trust import Chains, PublicKey, Trust, check, check_signed
 from kinto_signer.errors import BadAnswerError, HashMismatchError, OtherCollectionError, VerificationError
 
 PAYLOAD_TYPE = "application/vnd.kinto-signer.publication+json"
@@ -97,12 +97,15 @@ Sign = Callable[[bytes], Sequence[Mapping[str, Any]]]
 """Signs 48 bytes; gives the objects that stand in a collection's ``signatures``."""
 
 
-def seal(statement: Statement, sign: Sign, trust: Trust) -> dict[str, Any]:
-    """The signed envelope, as it is published. Every signature is verified. Raises what `sign` and `check_signed` raise."""
+def seal(statement: Statement, sign: Sign, trust: Trust, chains: Chains | None = None) -> dict[str, Any]:
+    """The signed envelope, as it is published. Every signature is verified. Raises what `sign` and `check_signed` raise.
+
+    chains: by which the signatures that are being made may be verified too.
+    """
     payload = statement.payload()
     digest = envelope.digest(PAYLOAD_TYPE, payload)
     entries = sign(digest)
-    keys = [check_signed(_about(statement.name), [entry], digest, trust) for entry in entries]
+    keys = [check_signed(_about(statement.name), [entry], digest, trust, chains=chains) for entry in entries]
     return envelope.seal(PAYLOAD_TYPE, payload, ((key_id(key), entry) for key, entry in zip(keys, entries, strict=True)))
 
 

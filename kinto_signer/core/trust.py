@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from kinto_signer.core import signature
 from kinto_signer.core.canonical import Digests
-from kinto_signer.core.chain import Fault, check_chain, load_chain
+from kinto_signer.core.chain import Chain, Fault, check_chain, load_chain
 from kinto_signer.core.changeset import Changeset
 from kinto_signer.core.public_key import PublicKey, fingerprint, load_public_key, sent_key
+from kinto_signer.core.published import CARRIED
 from kinto_signer.errors import (
     BadAnswerError,
     BadChainError,
@@ -29,10 +30,7 @@ from kinto_signer.errors import (
     VerificationError,
 )
 
-__all__ = ["Chains", "PinnedRoot", "PublicKey", "Trust", "check", "check_content", "check_signed", "load_public_key"]
-
-CARRIED = "chains"
-"""The attribute of a collection that carries certificate chains: ``{x5u: the chain file's text}``."""
+__all__ = ["CARRIED", "Chains", "PinnedRoot", "PublicKey", "Trust", "check", "check_content", "check_signed", "load_public_key"]
 
 SHA256_BYTES = 32
 
@@ -239,17 +237,24 @@ class Evidence:
 def _leaf(pem: bytes, trust: Trust, at: int) -> PublicKey | VerificationError:
     """The key of the signer's certificate in a chain file that leads to a pinned root, or why it does not."""
     try:
-        chain = load_chain(pem)
-    except BadChainError as error:
+        return certified_key(load_chain(pem), trust.roots, at=at, tolerance_s=trust.tolerance_s)
+    except VerificationError as error:
         return error
+
+
+def certified_key(chain: Chain, roots: Sequence[PinnedRoot], *, at: int, tolerance_s: int = 0) -> PublicKey:
+    """The key of the signer's certificate, if the chain leads from one of the signers of `roots` to the root pinned with it.
+
+    Raises what `check_chain` raises, about the signer for whom least is wrong.
+    """
     problems: list[VerificationError] = []
-    for signer_id in dict.fromkeys(root.signer_id for root in trust.roots):
-        roots = frozenset(root.sha256 for root in trust.roots if root.signer_id == signer_id)
+    for signer_id in dict.fromkeys(root.signer_id for root in roots):
+        pinned = frozenset(root.sha256 for root in roots if root.signer_id == signer_id)
         try:
-            return check_chain(chain, root_sha256=roots, signer_id=signer_id, at=at, tolerance_s=trust.tolerance_s)
+            return check_chain(chain, root_sha256=pinned, signer_id=signer_id, at=at, tolerance_s=tolerance_s)
         except VerificationError as error:
             problems.append(error)
-    return max(problems, key=_weight)
+    raise max(problems, key=_weight)
 
 
 def _weight(problem: KintoSignerError) -> int:

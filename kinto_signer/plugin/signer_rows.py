@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from kinto_signer.plugin.settings import Setting
 
+_X5U = (
+    "Address at which the same chain file can be fetched, for readers that do not take it from the collection, as Firefox; "
+    "`{sha256}` in it stands for the file's SHA-256. Not set: signatures name the chain by its content."
+)
+
 KEY_ROWS = (
     Setting(
         "ecdsa.private_key",
@@ -15,6 +20,14 @@ KEY_ROWS = (
     Setting("ecdsa.public_key", "file", None, "PEM file with a public key whose earlier signatures are accepted as well."),
     Setting("ecdsa.passphrase", "text", None, "Passphrase of an encrypted `ecdsa.private_key`.", secret=True),
     Setting("ecdsa.passphrase_file", "file", None, "File with that passphrase, instead."),
+    Setting(
+        "ecdsa.chain",
+        "file",
+        None,
+        "PEM file with the certificate chain of `ecdsa.private_key`: the signer's certificate first, the root last. It is "
+        "published with every signature; a file that replaces it is taken without a restart, once it fits the key.",
+    ),
+    Setting("ecdsa.x5u", "text", None, _X5U),
     Setting(
         "autograph.server_url",
         "text",
@@ -44,6 +57,13 @@ KEY_ROWS = (
         "PEM files of the keys that may sign there, separated by white space. Not set: those that the server names, over https, "
         "and proves by signing (`docs/signers.rst`).",
     ),
+    Setting(
+        "autograph.x5u_hosts",
+        "text",
+        None,
+        "Hosts (`HOST` or `HOST:PORT`), besides `autograph.server_url`'s, from which the certificate chains that the server "
+        "names may be fetched; they are published with every signature.",
+    ),
     Setting("pkcs11.module", "file", None, "The token's PKCS#11 library, e.g. `/usr/lib/softhsm/libsofthsm2.so`."),
     Setting("pkcs11.token", "text", None, "Label of the token."),
     Setting("pkcs11.key_label", "text", None, "Label of the key on the token."),
@@ -51,6 +71,16 @@ KEY_ROWS = (
     Setting("pkcs11.pin", "text", None, "PIN of the token's user.", secret=True),
     Setting("pkcs11.pin_file", "file", None, "File with that PIN, instead."),
     Setting("pkcs11.public_key", "file", None, "PEM file with the public key, for a token that does not hold it."),
+    Setting("pkcs11.chain", "file", None, "PEM file with the certificate chain of the token's key, as `ecdsa.chain`."),
+    Setting("pkcs11.x5u", "text", None, _X5U),
+    Setting(
+        "x5u_roots",
+        "text",
+        None,
+        "SHA-256 of root certificates. The signer's own chains have to lead from one of `signer_ids` to one of these, and by "
+        "them it recognises what it published with keys that it has not any more.",
+    ),
+    Setting("signer_ids", "text", None, "The names in the signer's certificates, separated by white space; with `x5u_roots`."),
 )
 """What is set about one signer: ``ecdsa.private_key`` where it is the only one, ``signer.new.ecdsa.private_key`` else."""
 

@@ -14,7 +14,7 @@ from kinto_signer.core.ahead import Signed
 from kinto_signer.core.canonical import Record, parse_hash
 from kinto_signer.core.changeset import TIMESTAMP_MARKER, Changeset, is_tombstone, merge
 from kinto_signer.core.plan import Held
-from kinto_signer.core.published import PUBLICATION
+from kinto_signer.core.published import CARRIED, PUBLICATION
 from kinto_signer.core.trust import Trust, check, check_signed
 from kinto_signer.errors import BadSignatureError, ConfigurationError, ConflictError, UnreachableError, VerificationError
 from kinto_signer.plugin.resources import EVERYONE
@@ -114,7 +114,8 @@ class Authority:
         if digest is None or not isinstance(timestamp, int) or timestamp <= ours:
             return False
         try:
-            check_signed(self.name, [{"signature": claim.get("signature")}], digest, self.trust)
+            said = {name: claim.get(name) for name in ("signature", "x5u")}
+            check_signed(self.name, [said], digest, self.trust, metadata=attributes)
         except VerificationError:
             return False
         return True
@@ -123,7 +124,7 @@ class Authority:
 
     def refuse_too_many(self, writes: Sequence[Record]) -> None:
         """Raises ConfigurationError if the publication does not fit one request: it is never cut in pieces."""
-        needed, max_requests = len(self._batch(writes, {}, {})), self.root.max_requests
+        needed, max_requests = len(self._batch(writes, {}, {}, {})), self.root.max_requests
         if max_requests and needed > max_requests:
             raise ConfigurationError(
                 f"Publishing {self.name} takes {needed} requests in one batch, and {self.connection.url} allows {max_requests}. "
@@ -137,7 +138,8 @@ class Authority:
 
         attempts: mean nothing here.
         """
-        requests = self._batch(writes, attributes, _kept(attributes, before.state.metadata, self._copied))
+        theirs = before.state.metadata
+        requests = self._batch(writes, attributes, _kept(attributes, theirs, self._copied), as_object(theirs.get(CARRIED)))
         answer = self._send("POST", "/batch", {"requests": requests})
         responses = answer.body.get("responses")
         responses = responses if isinstance(responses, list) else []
@@ -153,9 +155,16 @@ class Authority:
         if len(responses) != len(requests):
             raise UnreachableError(f"{self.connection.url} answered {len(responses)} of {len(requests)} parts of {self.name}.")
 
-    def _batch(self, writes: Sequence[Record], attributes: Mapping[str, Any], kept: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """kept: what a PUT of the collection has to repeat; empty for a PATCH."""
-        claim = {"method": "PATCH", "path": self._collection, "body": {"data": {CLAIM: attributes.get(CLAIM)}}}
+    def _batch(
+        self, writes: Sequence[Record], attributes: Mapping[str, Any], kept: Mapping[str, Any], carried: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """kept: what a PUT of the collection has to repeat; empty for a PATCH. carried: the chains that are there.
+
+        The claim brings the chain by which it is recognised, should the publication be left unfinished.
+        """
+        chains = {CARRIED: {**carried, **attributes[CARRIED]}} if attributes.get(CARRIED) else {}
+        claimed = {CLAIM: attributes.get(CLAIM), **chains}
+        claim = {"method": "PATCH", "path": self._collection, "body": {"data": claimed}}
         final = {"method": "PUT" if kept else "PATCH", "path": self._collection, "body": {"data": {**kept, **attributes}}}
         if not writes:
             return [final]
@@ -174,21 +183,22 @@ class Authority:
     def read_back(self, writes: Sequence[Record], attributes: Mapping[str, Any], before: Seen) -> None:
         """Verify as a reader would that A now holds the state that `attributes` sign, ETag included."""
         timestamp = attributes["signed_timestamp"]
-        etag = self.verify_back(timestamp, before, attributes.get(PUBLICATION))
+        etag = self.verify_back(timestamp, before, attributes)
         if etag != timestamp:
             raise BadSignatureError(
                 f"{self.name}: {self.connection.url} was given the state of {timestamp} and now shows the ETag {etag}: "
                 "somebody else writes there. S is as before; asking again is safe."
             )
 
-    def verify_back(self, timestamp: int, before: Seen, statement: object) -> int:
-        """Verify what A now holds, whatever its ETag, which is returned. statement: the one that was sent."""
+    def verify_back(self, timestamp: int, before: Seen, sent: Mapping[str, Any]) -> int:
+        """Verify what A now holds, whatever its ETag, which is returned. sent: the attributes."""
         attributes = self._sender.attributes(self.name, self._send("GET", self._collection, lacks="read"))
         whole = before.held.fresh or not before.sound
         changes, etag = self.records(0 if whole else before.held.etag)
         difference = Changeset(timestamp, changes, attributes, since=0 if whole else before.state.timestamp)
         check(self.name, merge(before.state, difference), self.trust)
-        if attributes.get("signed_timestamp") != timestamp or attributes.get(PUBLICATION) != statement:
+        differs = any(attributes.get(name) != sent.get(name) for name in (PUBLICATION, CARRIED))
+        if differs or attributes.get("signed_timestamp") != timestamp:
             raise BadSignatureError(
                 f"{self.name}: {self.connection.url} was given the state of {timestamp} and now shows another: "
                 "somebody else writes there. S is as before; asking again is safe."
@@ -213,12 +223,12 @@ class Authority:
         self._send("PUT" if kept else "PATCH", self._collection, {"data": {**kept, **attributes}}, lacks="write")
         now = self._sender.attributes(self.name, self._send("GET", self._collection, lacks="read"))
         digest = parse_hash(attributes[CLAIM]["digest"]) or b""
-        check_signed(self.name, signature.entries(now), digest, self.trust)
+        check_signed(self.name, signature.entries(now), digest, self.trust, metadata=now)
 
 
 def _kept(attributes: Mapping[str, Any], theirs: Mapping[str, Any], copied: Sequence[str]) -> Mapping[str, Any]:
     """The authority's own attributes, if it shows some that are published no more: only a PUT removes those."""
-    copied = (*copied, PUBLICATION)
+    copied = (*copied, PUBLICATION, CARRIED)
     if not any(name in theirs and name not in attributes for name in copied):
         return {}
     return {name: value for name, value in theirs.items() if name not in (*copied, "last_modified")}

@@ -205,7 +205,8 @@ class ChangesetAuthority:
                 "signature would not help. Set the status to `to-sign` to bring it up to date."
             )
         digest = parse_hash(attributes[CLAIM]["digest"]) or b""
-        check_signed(self.name, signature.entries(as_object(self._answer.get("metadata"))), digest, self.trust)
+        shown = as_object(self._answer.get("metadata"))
+        check_signed(self.name, signature.entries(shown), digest, self.trust, metadata=shown)
 
 
 def _timestamp(value: object) -> int:

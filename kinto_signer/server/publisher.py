@@ -15,7 +15,7 @@ from kinto_signer.core.canonical import Digests, Record, digests, find_problem, 
 from kinto_signer.core.changeset import TIMESTAMP_MARKER, diff, is_tombstone
 from kinto_signer.core.mass_deletion import refuse_mass_deletion
 from kinto_signer.core.plan import Held, Plan, plan
-from kinto_signer.core.published import PUBLICATION
+from kinto_signer.core.published import CARRIED, PUBLICATION
 from kinto_signer.core.repository import FUTURE_TOLERANCE_MS
 from kinto_signer.core.statement import check_statement
 from kinto_signer.core.trust import check, check_signed
@@ -27,8 +27,8 @@ from kinto_signer.server.authorities import Authorities, other_attributes
 from kinto_signer.server.own import CLAIM, PUBLISHED_TO, Own
 from kinto_signer.server.places import create_place
 from kinto_signer.server.signing import Signing
-from kinto_signer.server.stating import Stating
 from kinto_signer.signers import Signature
+from kinto_signer.signers.several import carried_by
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class Publisher:
             state = self.repository.changeset(name)
             check(name, state, trust)
             return state.digests(), state.timestamp
-        check_signed(name, signature.entries(attributes), digest, trust)
+        check_signed(name, signature.entries(attributes), digest, trust, metadata=attributes)
         return Digests(digest, hash_), int(attributes["signed_timestamp"])
 
     def _count(self, resource: Resource, attributes: Mapping[str, Any], content: Digests, timestamp: int) -> int:
@@ -218,28 +218,22 @@ class Publisher:
                 "timestamp": timestamp,
                 "digest": format_hash(content.signed),
                 "signature": signatures[0].signature,
+                **({"x5u": signatures[0].x5u} if signatures[0].x5u else {}),
             },
         }
         name = resource.destination.name
         before = self.repository.attributes(name) or {}
-        stating = self._stating(resource)
+        stating, made = self.signing.stating(resource), [*signatures]
         if stating is not None:
-            published[PUBLICATION] = stating.make(published, count, [before, *others], now_ms())
-        kept = {key: value for key, value in before.items() if key not in (*names, PUBLICATION)}
+            published[PUBLICATION], stated = stating.make(published, count, [before, *others], now_ms())
+            made += stated
+        if carried := carried_by(made):
+            published[CARRIED] = carried
+        kept = {key: value for key, value in before.items() if key not in (*names, PUBLICATION, CARRIED)}
         urls = [authority.url for authority in self.signing.authorities(resource)]
         here = {PUBLISHED_TO: " ".join(urls)} if urls else {}
         self.repository.set_attributes(name, {**kept, **published, **here})
         return published
-
-    def _stating(self, resource: Resource) -> Stating | None:
-        settings, trust = self.signing.statement(resource), self.signing.trust(resource)
-        if settings is None:
-            return None
-
-        def sign(digest: bytes) -> list[dict[str, Any]]:
-            return [made.as_json() for made in self.signing.signer(resource).sign(digest)]
-
-        return Stating(resource.destination.name, settings, self.signing.copied_attributes(resource), trust, sign)
 
     def _push(self, authorities: Authorities, attributes: Mapping[str, Any]) -> None:
         """The before-commit hook: nothing is written to S here, and whatever it raises undoes S's transaction."""

@@ -11,7 +11,7 @@ from kinto_signer.core.ahead import describe
 from kinto_signer.core.canonical import Record
 from kinto_signer.core.changeset import Changeset, by_record_id, diff, is_tombstone, merge
 from kinto_signer.core.plan import is_exactly
-from kinto_signer.core.published import PUBLICATION
+from kinto_signer.core.published import CARRIED, PUBLICATION
 from kinto_signer.core.trust import check
 from kinto_signer.errors import (
     AheadError,
@@ -129,7 +129,7 @@ def _by_batch(target: Authority, own: Own) -> str:
     _refuse_what_kinto_cannot(target.connection.url, own, seen, writes)
     target.refuse_too_many(writes)
     target.push(writes, own.published, seen)
-    etag = target.verify_back(own.timestamp, Seen(seen.held, seen.state, sound=False), own.published.get(PUBLICATION))
+    etag = target.verify_back(own.timestamp, Seen(seen.held, seen.state, sound=False), own.published)
     before = f"it had the state of {seen.signed.timestamp}" if seen.signed.timestamp else "it had nothing"
     return f"{before}; {describe(diff(own.held.records, seen.state.records))}{_about_etag(own, etag)}"
 
@@ -152,7 +152,7 @@ def _modified(record: Record | None) -> int:
 
 def _refreshed(target: Authority | ChangesetAuthority, own: Own, seen: Seen) -> str:
     """Bring a signature up to date that was made again since; the records are what they should be."""
-    if all(seen.state.metadata.get(name) == own.published.get(name) for name in ("signatures", PUBLICATION)):
+    if all(seen.state.metadata.get(name) == own.published.get(name) for name in ("signatures", PUBLICATION, CARRIED)):
         return "up to date"
     target.refresh(own.published)
     return "the newer signature over the same content sent"

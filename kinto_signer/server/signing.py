@@ -18,7 +18,7 @@ from kinto_signer.plugin.tables import SIGNER, lines_without_plugin
 from kinto_signer.server import other_plugins
 from kinto_signer.server.groups import Groups, groups_of
 from kinto_signer.server.signer_settings import Signers
-from kinto_signer.server.stating import StatementSettings
+from kinto_signer.server.stating import StatementSettings, Stating
 from kinto_signer.signers.several import SignerSet
 
 SINGLE = "authority"
@@ -125,11 +125,19 @@ class Signing:
         return self._signers.of(resource.source.bucket, resource.source.collection)
 
     def trust(self, resource: Resource) -> Trust:
-        """The keys under which this server recognises its own publications: those of all its signers.
+        """By what this server recognises its own publications: the keys of all its signers, and their certificates.
 
-        Raises SigningError where they have to be asked for and nobody answers.
+        Raises SigningError where keys have to be asked for and nobody answers.
         """
-        return Trust(self.signer(resource).public_keys())
+        return self.signer(resource).trust()
+
+    def stating(self, resource: Resource) -> Stating | None:
+        """What makes the statements of a resource; None if there are to be none. Raises SigningError, as `trust` does."""
+        settings = self.statement(resource)
+        if settings is None:
+            return None
+        names, trust = self.copied_attributes(resource), self.trust(resource)
+        return Stating(resource.destination.name, settings, names, trust, self.signer(resource))
 
     def statement(self, resource: Resource) -> StatementSettings | None:
         """How long the resource's statements last and whom they are for; None if there are to be none."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kinto_signer.core.freshness import FUTURE_TOLERANCE_MS
-from kinto_signer.core.statement import Sign, Signed, Statement, attributes_digest, open_statement, seal
+from kinto_signer.core.statement import Signed, Statement, attributes_digest, open_statement, seal
 from kinto_signer.core.trust import Trust
 from kinto_signer.errors import NotYetValidError, VerificationError
+from kinto_signer.signers import Signature, Signer
 
 
 @dataclass(frozen=True)
@@ -24,19 +25,21 @@ class StatementSettings:
 class Stating:
     """Makes the statements of one collection, named ``bucket/collection`` as its readers name it.
 
-    names: of the attributes that are covered. sign: signs 48 bytes with every signer.
+    names: of the attributes that are covered. signer: all that sign the collection.
     """
 
     name: str
     settings: StatementSettings
     names: Sequence[str]
     trust: Trust
-    sign: Sign
+    signer: Signer
 
     def make(
         self, attributes: Mapping[str, Any], records: int, copies: Iterable[Mapping[str, Any]], now_ms: int
-    ) -> dict[str, Any]:
-        """The envelope for what is published now. attributes: those that readers get, with ``signed_timestamp`` and ``hash``.
+    ) -> tuple[dict[str, Any], Sequence[Signature]]:
+        """The envelope for what is published now, and the signatures on it.
+
+        attributes: those that readers get, with ``signed_timestamp`` and ``hash``. records: their number.
 
         copies: the attributes of whatever holds an earlier publication: S, which may have been restored from a back-up, and its
         authorities. Raises NotYetValidError if an earlier serial is so far ahead that readers would refuse a greater one.
@@ -63,7 +66,16 @@ class Stating:
             audience=self.settings.audience,
             previous=None if before is None else before.digest,
         )
-        return seal(statement, self.sign, self.trust)
+        made: list[Signature] = []
+
+        def sign(digest: bytes) -> list[dict[str, Any]]:
+            made.extend(self.signer.sign(digest))
+            return [one.as_json() for one in made]
+
+        def chains(x5u: str) -> Iterator[bytes]:
+            yield from (one.chain.encode("utf-8") for one in made if one.chain and one.x5u == x5u)
+
+        return seal(statement, sign, self.trust, chains), made
 
 
 def latest(name: str, trust: Trust, copies: Iterable[Mapping[str, Any]]) -> Signed | None:

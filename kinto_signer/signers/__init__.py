@@ -5,21 +5,25 @@ A signer keeps one or more P-384 keys somewhere. Which kinds there are is in `ki
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from kinto_signer.core.signature import MODE
-from kinto_signer.core.trust import PublicKey
+from kinto_signer.core.trust import Chains, PinnedRoot, PublicKey, Trust
 from kinto_signer.errors import SigningError
 
 DIGEST_BYTES = 48
+NO_END_S = 100 * 366 * 86_400
+"""By how much a certificate may have ended where a signer recognises what it published itself."""
 
 
 @dataclass(frozen=True)
 class Signature:
     """One signature as it is published in ``signatures``.
 
+    x5u: names the certificate chain. chain: the text of that chain file, to be published beside it; empty where there is none.
     signer_id: the name of the key at an Autograph server. ref: what that server's own log calls this signature.
     """
 
@@ -30,6 +34,7 @@ class Signature:
     type: str = "contentsignature"
     signer_id: str = ""
     ref: str = ""
+    chain: str = field(default="", repr=False)
 
     def as_json(self) -> dict[str, Any]:
         published = {
@@ -48,7 +53,11 @@ Content = Callable[[], bytes]
 
 
 class Signer(Protocol):
-    """Something that keeps P-384 keys. Its repr, its errors and what it logs show no secret."""
+    """Something that keeps P-384 keys. Its repr, its errors and what it logs show no secret.
+
+    It may have a method ``trust()`` too, which returns a `Trust` with certificate chains (see `recognising`). Without it, its
+    ``public_keys()`` are what is trusted.
+    """
 
     @property
     def needs_content(self) -> bool:
@@ -74,6 +83,22 @@ def check_digest(digest: bytes) -> None:
     """Raises SigningError for what is not 48 bytes: a signer that hashed it again would sign something else."""
     if len(digest) != DIGEST_BYTES:
         raise SigningError(f"{len(digest)} bytes are no SHA-384 digest. Nothing was signed.")
+
+
+def trust_of(signer: Signer) -> Trust:
+    """By what a signer's publications, past and present, are recognised. Raises SigningError, as `Signer.public_keys` does."""
+    made: Callable[[], Trust] | None = getattr(signer, "trust", None)
+    return Trust(signer.public_keys()) if made is None else made()
+
+
+def recognising(keys: Iterable[PublicKey], roots: Sequence[PinnedRoot] = (), chains: Chains | None = None) -> Trust:
+    """A policy by which a signer recognises its publications: by keys, and by chains that lead to `roots`, ended or not.
+
+    A certificate that has ended must not keep its signer from renewing what was signed with it.
+    """
+    if not roots:
+        return Trust(tuple(keys))
+    return Trust(tuple(keys), roots=tuple(roots), tolerance_s=NO_END_S, chains=chains, now=time.time)
 
 
 def distinct(keys: Iterable[PublicKey]) -> tuple[PublicKey, ...]:

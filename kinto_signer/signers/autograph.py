@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from kinto_signer.core.canonical import SIGNATURE_PREFIX
-from kinto_signer.core.trust import PublicKey, load_public_key
+from kinto_signer.core.trust import PinnedRoot, PublicKey, Trust, load_public_key
 from kinto_signer.errors import ConfigurationError, SigningError
-from kinto_signer.signers import Content, Given, Read, Signature, check_digest
+from kinto_signer.signers import Content, Given, Read, Signature, check_digest, recognising
 from kinto_signer.signers.announced import AnnouncedKeys, is_loopback
 from kinto_signer.signers.autograph_api import DATA, FINE, HASH, Api
+from kinto_signer.signers.certificate import roots_from_settings
 from kinto_signer.signers.hawk import Credentials
 from kinto_signer.signers.secret import read_file, read_secret
+from kinto_signer.transport.chains import AllowedHost, ChainFetcher
 from kinto_signer.transport.deadline import Deadline
+from kinto_signer.trusting import several
 
 SERVER_URL = "autograph.server_url"
 HAWK_ID = "autograph.hawk_id"
@@ -26,6 +29,7 @@ KEY_IDS = "autograph.key_ids"
 ENDPOINT = "autograph.endpoint"
 TIMEOUT = "autograph.timeout_seconds"
 PUBLIC_KEYS = "autograph.public_key"
+HOSTS = "autograph.x5u_hosts"
 
 DEFAULT_KEY_IDS = "remote-settings"
 DEFAULT_TIMEOUT_S = 30.0
@@ -35,12 +39,17 @@ MIN_CONTENT_BYTES = 10
 
 @dataclass(frozen=True)
 class AutographSettings:
-    """timeout_s: for one call as a whole, a second attempt and the fetching of a chain included."""
+    """timeout_s: for one call as a whole, a second attempt and the fetching of a chain included.
+
+    roots: what the chains of its keys have to lead to. hosts: where chains may be fetched from.
+    """
 
     api: Api
     key_ids: tuple[str, ...]
     timeout_s: float = DEFAULT_TIMEOUT_S
     pinned: tuple[PublicKey, ...] = ()
+    roots: tuple[PinnedRoot, ...] = ()
+    hosts: tuple[AllowedHost, ...] = ()
 
 
 class AutographSigner:
@@ -48,7 +57,8 @@ class AutographSigner:
 
     def __init__(self, settings: AutographSettings) -> None:
         self.settings = settings
-        self._keys = AnnouncedKeys(settings.pinned)
+        self._keys = AnnouncedKeys(settings.pinned, settings.roots, settings.hosts)
+        self._fetcher = ChainFetcher(settings.hosts, lambda: Deadline(settings.timeout_s))
 
     def __repr__(self) -> str:
         return f"<AutographSigner {self.settings.api.url} {' '.join(self.settings.key_ids)}>"
@@ -62,8 +72,7 @@ class AutographSigner:
         payload = _content(digest, content) if self.needs_content else digest
         deadline = Deadline(self.settings.timeout_s)
         entries = self.settings.api.sign(payload, self.settings.key_ids, deadline)
-        for entry in entries:
-            self._keys.verify(entry, digest, deadline)
+        chains = [self._keys.verify(entry, digest, deadline) for entry in entries]
         return tuple(
             Signature(
                 entry.signature,
@@ -72,8 +81,9 @@ class AutographSigner:
                 type=entry.type,
                 signer_id=entry.signer_id,
                 ref=entry.ref,
+                chain=chain,
             )
-            for entry in entries
+            for entry, chain in zip(entries, chains, strict=True)
         )
 
     def public_keys(self) -> tuple[PublicKey, ...]:
@@ -84,6 +94,13 @@ class AutographSigner:
             self.sign(_digest(content), lambda: content)
             known = self._keys.known(self.settings.key_ids)
         return known
+
+    def trust(self) -> Trust:
+        """Where roots are set nobody is asked: a key that is not known here is recognised by its chain."""
+        roots = self.settings.roots
+        if not roots:
+            return recognising(self.public_keys())
+        return recognising(self._keys.known(self.settings.key_ids), roots, several(self._keys.chains, self._fetcher))
 
 
 def _content(digest: bytes, content: Content | None) -> bytes:
@@ -111,12 +128,15 @@ def from_settings(read: Read) -> AutographSigner:
     if not secret:
         raise ConfigurationError(f"{_name(read(HAWK_SECRET))} (or {_name(read(HAWK_SECRET))}_file) is not set.")
     pinned = tuple(_load(path, read(PUBLIC_KEYS)) for path in read(PUBLIC_KEYS).value.split())
-    _check_url(url, pinned)
+    roots = roots_from_settings(read)
+    _check_url(url, pinned or roots)
     api = Api(url.value, Credentials(user.value, secret), _endpoint(read(ENDPOINT)))
-    return AutographSigner(AutographSettings(api, _key_ids(read(KEY_IDS)), _timeout(read(TIMEOUT)), pinned))
+    return AutographSigner(
+        AutographSettings(api, _key_ids(read(KEY_IDS)), _timeout(read(TIMEOUT)), pinned, roots, _hosts(url, read(HOSTS)))
+    )
 
 
-def _check_url(given: Given, pinned: Sequence[PublicKey]) -> None:
+def _check_url(given: Given, pinned: Sequence[object]) -> None:
     try:
         parts = urlsplit(given.value)
         possible = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -130,6 +150,14 @@ def _check_url(given: Given, pinned: Sequence[PublicKey]) -> None:
             f"{given.line}: over http anybody on the way can answer, with a key of his own. Use https, or name the files of the "
             f"keys that may sign in {_name(given).removesuffix(SERVER_URL)}{PUBLIC_KEYS}."
         )
+
+
+def _hosts(url: Given, given: Given) -> tuple[AllowedHost, ...]:
+    own = AllowedHost.of_server(url.value)
+    try:
+        return (*([own] if own else []), *map(AllowedHost.parse, given.value.split()))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{given.line}: {error.message}") from error
 
 
 def _endpoint(given: Given) -> str:

@@ -7,17 +7,17 @@ import logging
 import re
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from kinto_signer.core import signature
-from kinto_signer.core.trust import PublicKey, load_public_key
+from kinto_signer.core.trust import PublicKey, Trust, load_public_key
 from kinto_signer.errors import ConfigurationError
-from kinto_signer.signers import Content, Given, Read, Signature, check_digest, distinct
-from kinto_signer.signers.secret import FILE, read_file, read_guarded, read_secret
+from kinto_signer.signers import Content, Given, Read, Signature, check_digest, distinct, recognising
+from kinto_signer.signers.certificate import ChainFile, Ends, OwnChain, Retry, roots_from_settings
+from kinto_signer.signers.secret import FILE, read_file, read_guarded, read_secret, stamp
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +30,11 @@ _EC_PARAMETERS = re.compile(rb"-----BEGIN EC PARAMETERS-----.*?-----END EC PARAM
 
 @dataclass(frozen=True)
 class Keys:
-    """What the files hold. accepted: further keys whose signatures are accepted."""
+    """What the files hold, which belongs together. accepted: further keys whose signatures are accepted."""
 
     private: ec.EllipticCurvePrivateKey = field(repr=False)
     accepted: tuple[PublicKey, ...] = ()
+    chain: OwnChain | None = None
 
     @property
     def public(self) -> PublicKey:
@@ -44,7 +45,7 @@ class KeyFiles:
     """The files that the settings name."""
 
     def __init__(self, read: Read) -> None:
-        """Raises ConfigurationError where no private key is set."""
+        """Raises ConfigurationError where no private key is set, or what is no address or root."""
         private = read(PRIVATE_KEY)
         if not private:
             raise ConfigurationError(
@@ -52,6 +53,8 @@ class KeyFiles:
                 "Make one with `kinto-signer keygen PRIVATE PUBLIC`."
             )
         self.private = private
+        self.chain = ChainFile.from_settings(read, "ecdsa")
+        self.roots = roots_from_settings(read)
         self._read = read
 
     @property
@@ -68,18 +71,18 @@ class KeyFiles:
         passphrase = read_secret(self._read, PASSPHRASE)
         key = load_private_key(read_guarded(self.private), where=self.private.line, passphrase=passphrase)
         public = self.public
-        if not public:
-            return Keys(key)
-        return Keys(key, (load_public_key(read_file(public), where=public.line),))
+        accepted = (load_public_key(read_file(public), where=public.line),) if public else ()
+        chain = self.chain.load(PublicKey(key.public_key())) if self.chain else None
+        return Keys(key, accepted, chain)
 
     def stamp(self) -> tuple[object, ...]:
-        """Differs when one of the files was written, replaced or removed; costs three calls of stat and reads nothing."""
+        """Differs when one of the files was written, replaced or removed; costs four calls of stat and reads nothing."""
         given = (self.private, self.public, self._read(PASSPHRASE + FILE))
-        return tuple(_stamp(each) for each in given)
+        return (*(stamp(each) for each in given), self.chain.stamp() if self.chain else None)
 
 
 class LocalSigner:
-    """Signs with a key held in memory, and takes a new one when its file was replaced.
+    """Signs with a key held in memory, and takes a new one when its file was replaced; with its chain, where there is one.
 
     Its repr shows the public key's fingerprint only.
     """
@@ -93,6 +96,7 @@ class LocalSigner:
         self._seen = files.stamp()  # before loading, so that what is written meanwhile is seen the next time
         self._keys = files.load()
         self._former: tuple[PublicKey, ...] = ()
+        self._retry, self._ends = Retry(), Ends()
 
     def __repr__(self) -> str:
         return f"<LocalSigner {self._keys.public.fingerprint}>"
@@ -100,17 +104,25 @@ class LocalSigner:
     def sign(self, digest: bytes, content: Content | None = None) -> tuple[Signature, ...]:
         check_digest(digest)
         keys = self._current()
-        return (Signature(signature.sign(keys.private, digest), base64.b64encode(keys.public.der).decode("ascii")),)
+        chain = keys.chain
+        if chain and self.files.chain:
+            self._ends.check(self.files.chain.chain.line, chain.certified, self._retry.problem)
+        public = base64.b64encode(keys.public.der).decode("ascii")
+        x5u, text = (chain.x5u, chain.text) if chain else ("", "")
+        return (Signature(signature.sign(keys.private, digest), public, x5u, chain=text),)
 
     def public_keys(self) -> tuple[PublicKey, ...]:
         keys = self._current()
         return distinct((keys.public, *keys.accepted, *self._former))
 
+    def trust(self) -> Trust:
+        return recognising(self.public_keys(), self.files.roots)
+
     def _current(self) -> Keys:
-        stamp = self.files.stamp()
+        seen = self.files.stamp()
         with self._lock:
-            if stamp != self._seen:
-                self._seen = stamp
+            if seen != self._seen or self._retry.due():
+                self._seen = seen
                 self._reload()
             return self._keys
 
@@ -120,8 +132,11 @@ class LocalSigner:
         try:
             self._keys = self.files.load()
         except ConfigurationError as error:
-            logger.error("%s The key %s is kept until the files are right.", error.message, before.public.fingerprint)
+            self._retry.failed(error, f"The key {before.public.fingerprint} is kept until the files are right.")
             return
+        self._retry.succeeded()
+        if self._keys.chain != before.chain and self._keys.chain:
+            logger.info("%s: replaced", self._keys.chain.x5u)
         if self._keys.public == before.public:
             return
         self._former = (before.public, *self._former)
@@ -160,16 +175,6 @@ def load_private_key(pem: bytes, *, where: str, passphrase: bytes | None = None)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP384R1):
         raise ConfigurationError(f"{where}: not a key on the curve P-384.")
     return key
-
-
-def _stamp(given: Given) -> object:
-    if not given:
-        return None
-    try:
-        found = Path(given.value).stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def generate_key_pair() -> tuple[bytes, PublicKey]:

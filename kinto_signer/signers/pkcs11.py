@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kinto_signer.core.trust import PublicKey, load_public_key
+from kinto_signer.core.trust import PinnedRoot, PublicKey, Trust, load_public_key
 from kinto_signer.errors import ConfigurationError, SigningError
-from kinto_signer.signers import Content, Read, Signature, check_digest
+from kinto_signer.signers import Content, Read, Signature, check_digest, recognising
+from kinto_signer.signers.certificate import ChainFile, Ends, FollowedChain, roots_from_settings
 from kinto_signer.signers.secret import read_file, read_secret, secret_line
 
 if TYPE_CHECKING:
@@ -28,19 +29,30 @@ class Pkcs11Signer:
 
     needs_content = False
 
-    def __init__(self, key: TokenKey) -> None:
+    def __init__(self, key: TokenKey, chain: FollowedChain | None = None, roots: Sequence[PinnedRoot] = ()) -> None:
         self._key = key
+        self._chain = chain
+        self._roots = tuple(roots)
+        self._ends = Ends()
 
     def __repr__(self) -> str:
         return f"<Pkcs11Signer {self._key.where}>"
 
     def sign(self, digest: bytes, content: Content | None = None) -> tuple[Signature, ...]:
         check_digest(digest)
+        x5u = text = ""
+        if self._chain:
+            chain = self._chain.current(self._key.open())
+            self._ends.check(self._chain.file.chain.line, chain.certified)
+            x5u, text = chain.x5u, chain.text
         made = self._key.sign(digest)
-        return (Signature(made, base64.b64encode(self._key.open().der).decode("ascii")),)
+        return (Signature(made, base64.b64encode(self._key.open().der).decode("ascii"), x5u, chain=text),)
 
     def public_keys(self) -> tuple[PublicKey, ...]:
         return (self._key.open(),)
+
+    def trust(self) -> Trust:
+        return recognising(self.public_keys(), self._roots)
 
 
 def from_settings(read: Read) -> Pkcs11Signer:
@@ -60,14 +72,15 @@ def from_settings(read: Read) -> Pkcs11Signer:
         from kinto_signer.signers.pkcs11_token import TokenKey, Where
     except ImportError as error:
         raise ConfigurationError("The PKCS#11 signer needs python-pkcs11: pip install 'kinto-signer[pkcs11]'.") from error
+    file, roots = ChainFile.from_settings(read, "pkcs11"), roots_from_settings(read)
     key = TokenKey(
         Where(module.value, read(TOKEN).value, read(KEY_LABEL).value, _key_id(read)), _pin_reader(read), _public_key(read)
     )
     try:
-        key.open()
+        public = key.open()
     except SigningError as error:
         raise ConfigurationError(f"{error.message} Look at {read(TOKEN).line} and at {secret_line(read, PIN)}.") from error
-    return Pkcs11Signer(key)
+    return Pkcs11Signer(key, FollowedChain(file, public) if file else None, roots)
 
 
 def _key_id(read: Read) -> bytes:

@@ -58,5 +58,16 @@ def read_file(given: Given) -> bytes:
         raise _unreadable(given, error) from error
 
 
+def stamp(given: Given) -> object:
+    """Differs when the file was written, replaced or removed; costs one call of stat and reads nothing."""
+    if not given:
+        return None
+    try:
+        found = Path(given.value).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def _unreadable(given: Given, error: OSError) -> ConfigurationError:
     return ConfigurationError(f"{given.line}: cannot be read ({error.strerror}).")

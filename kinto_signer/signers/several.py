@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kinto_signer.core.trust import PublicKey, Trust, check_signed
+from kinto_signer.core.trust import CARRIED, PublicKey, Trust, check_signed
 from kinto_signer.errors import SigningError, VerificationError
-from kinto_signer.signers import Content, Signature, Signer, distinct
+from kinto_signer.signers import Content, Signature, Signer, distinct, recognising, trust_of
+from kinto_signer.signers.certificate import check_chain_of
+from kinto_signer.trusting import several
+
+MAX_CARRIED_BYTES = 262_144
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,38 @@ class SignerSet:
     def public_keys(self) -> tuple[PublicKey, ...]:
         return distinct(key for member in self.members for key in member.signer.public_keys())
 
+    def trust(self) -> Trust:
+        """By what this server recognises its own publications: whatever one of the signers made."""
+        policies = [trust_of(member.signer) for member in self.members]
+        roots = dict.fromkeys(root for policy in policies for root in policy.roots)
+        chains = several(*(policy.chains for policy in policies))
+        return recognising(distinct(key for policy in policies for key in policy.keys), tuple(roots), chains)
+
 
 def _verify(member: Named, made: Signature, digest: bytes) -> None:
+    trust, carried = trust_of(member.signer), carried_by([made])
     try:
-        check_signed(f"the signer {member.label}", [made.as_json()], digest, Trust(member.signer.public_keys()))
+        check_signed(f"the signer {member.label}", [made.as_json()], digest, trust, metadata={CARRIED: carried})
+        if made.chain:
+            check_chain_of(made, digest, trust.roots)
     except VerificationError as error:
         raise SigningError(
             f"What the signer {member.label} made does not verify under its key. Nothing was published; look at its key.",
             reason=error.reason,
         ) from error
+
+
+def carried_by(made: Iterable[Signature]) -> dict[str, str]:
+    """The chains that are published beside these signatures: their texts, by the name that the signatures have for them.
+
+    Raises SigningError where they are more than MAX_CARRIED_BYTES, which every reader would have to load each time.
+    """
+    found = {each.x5u: each.chain for each in made if each.chain}
+    size = sum(map(len, found.values()))
+    if size > MAX_CARRIED_BYTES:
+        raise SigningError(
+            f"The certificate chains of the signers have {size} bytes together, more than {MAX_CARRIED_BYTES}. "
+            "Nothing was published.",
+            reason="too-large",
+        )
+    return found

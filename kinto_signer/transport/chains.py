@@ -34,6 +34,8 @@ KEPT = 64
 AGAIN_AFTER_S = 60.0
 IDLE_S = 10.0
 MAX_URL = 2_000
+NAME_OF_CONTENT = "ni:"
+"""What the x5u of a chain begins with that is at no address (RFC 6920): it is carried by the collection, or in a file."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class ChainFetcher:
 
     def __call__(self, x5u: str) -> Iterator[bytes]:
         """Raises OffOriginError for an address that is not allowed, a TryLaterError, TooLargeError, or BadChainError."""
-        if not x5u:
+        if not x5u or x5u.startswith(NAME_OF_CONTENT):
             return
         kept = self._kept.get(x5u)
         if kept is not None:

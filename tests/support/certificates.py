@@ -2,6 +2,7 @@
 
 import datetime
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cryptography import x509
@@ -125,3 +126,25 @@ def make_pki(*, root: Any = (), intermediate: Any = (), leaf: Any = (), root_iss
 
 def pem(*certificates: x509.Certificate) -> bytes:
     return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates)
+
+
+@dataclass(frozen=True)
+class Files:
+    """A signer's key and its chain, in files."""
+
+    key: Path
+    chain: Path
+
+
+def write_pki(folder: Path, pki: Pki, *, only: str = "") -> Files:
+    """Put them in the place of whatever is there, as `mv` does. only: ``key`` or ``chain``."""
+    files = Files(folder / "signer.pem", folder / "signer.chain")
+    encoding, none = serialization.Encoding.PEM, serialization.NoEncryption()
+    key = pki.leaf.key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, none)
+    for name, path, body in (("key", files.key, key), ("chain", files.chain, pki.pem)):
+        if only in ("", name):
+            temporary = path.with_suffix(".new")
+            temporary.write_bytes(body)
+            temporary.chmod(0o600)
+            temporary.replace(path)
+    return files
