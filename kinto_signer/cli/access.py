@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import sys
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,14 +48,6 @@ def ask_for_credentials(server: str) -> str | None:
     user = terminal.ask(f"User on {server}: ").strip()
     if not user or ":" in user:
         raise ConfigurationError("A user name is needed, without a colon. For a token: KINTO_AUTH or --auth-file.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", getpass.GetPassWarning)
-        try:
-            password = getpass.getpass("Password: ", stream=sys.stderr)
-        except getpass.GetPassWarning as error:
-            raise ConfigurationError(
-                "This terminal would show the password. Give --auth-file FILE or set KINTO_AUTH to `user:password`."
-            ) from error
-        except EOFError as error:
-            raise ConfigurationError("No password was given.") from error
+    instead = "Give --auth-file FILE or set KINTO_AUTH to `user:password`."
+    password = terminal.ask_hidden("Password: ", what="password", instead=instead)
     return f"{user}:{password}"

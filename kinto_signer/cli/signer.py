@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ import rich_click as click
 from kinto_signer import __version__
 from kinto_signer.cli import check as checking
 from kinto_signer.cli import output, recovery, review, states
+from kinto_signer.cli.new_files import PUBLIC, SECRET, NewFile, write_new_files
 from kinto_signer.cli.options import FILE, format_option, name_argument, with_signer
+from kinto_signer.cli.pki import pki
 from kinto_signer.cli.refresh import refresh
 from kinto_signer.cli.signer_api import Signer
 from kinto_signer.core.trust import PublicKey
@@ -42,12 +43,7 @@ def cli(verbose: int) -> None:
 def keygen(private: Path, public: Path, format_: str) -> int:
     """Make a P-384 key pair: PRIVATE stays on the signer (mode 0600), PUBLIC goes to the readers. Overwrites nothing."""
     private_pem, key = generate_key_pair()
-    _write_new(private, private_pem, 0o600)
-    try:
-        _write_new(public, key.pem, 0o644)
-    except ConfigurationError:
-        private.unlink()
-        raise
+    write_new_files({private: NewFile(private_pem, SECRET), public: NewFile(key.pem, PUBLIC)})
     _print_keys(private, public, key, format_)
     return 0
 
@@ -62,6 +58,7 @@ for command in (
     review.discard,
     refresh,
     states.log,
+    pki,
 ):
     cli.add_command(command)
 
@@ -139,19 +136,6 @@ def check(
 
 def _done(what: str, error: KintoSignerError | None) -> dict[str, Any]:
     return {"error": output.error_object(error)} if error else {"what": what}
-
-
-def _write_new(path: Path, content: bytes, mode: int) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    except FileExistsError:
-        raise ConfigurationError(f"{path} is there already and is never overwritten. Nothing was made.") from None
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written ({error.strerror}). Nothing was made.") from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
 
 
 def _print_keys(private: Path, public: Path, key: PublicKey, format_: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
+import warnings
 
-from kinto_signer.errors import KintoSignerError
+from kinto_signer.errors import ConfigurationError, KintoSignerError
 
 
 class NotConfirmedError(KintoSignerError):
@@ -28,3 +30,18 @@ def confirm(question: str) -> None:
     """Raises NotConfirmedError unless the answer is yes."""
     if ask(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
         raise NotConfirmedError("Not confirmed. Nothing was changed.")
+
+
+def ask_hidden(question: str, *, what: str, instead: str) -> str:
+    """One line that is not echoed. Raises ConfigurationError where nothing is typed, or the terminal would show it.
+
+    what: the thing that is asked for, and instead: how else it can be given, for messages.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", getpass.GetPassWarning)
+        try:
+            return getpass.getpass(question, stream=sys.stderr)
+        except getpass.GetPassWarning as error:
+            raise ConfigurationError(f"This terminal would show the {what}. {instead}") from error
+        except EOFError as error:
+            raise ConfigurationError(f"No {what} was given.") from error

@@ -21,18 +21,26 @@ def name_fault(issuer: x509.Certificate, below: x509.Certificate, *, is_signer: 
     common name counts as the name of a host, since that is where signer ids stand. A kind of name that is limited, that `below`
     has, and that is not understood here, forbids it.
     """
+    return next(filter(None, (_fault_of(issuer, kind, name) for kind, name in _names_of(below, is_signer))), "")
+
+
+def permits(issuer: x509.Certificate, kind: type[x509.GeneralName], name: object) -> bool:
+    """Whether the constraints of `issuer` allow this one name of this kind."""
+    return not _fault_of(issuer, kind, name)
+
+
+def _fault_of(issuer: x509.Certificate, kind: type[x509.GeneralName], name: object) -> str:
     constraints = next((e.value for e in issuer.extensions if isinstance(e.value, x509.NameConstraints)), None)
     if constraints is None:
         return ""
-    for kind, name in _names_of(below, is_signer):
-        permitted = _of_kind(kind, constraints.permitted_subtrees)
-        excluded = _of_kind(kind, constraints.excluded_subtrees)
-        if (permitted or excluded) and kind not in UNDERSTOOD:
-            return f"names of the kind {kind.__name__} are limited, which cannot be judged here"
-        if permitted and not any(_within(kind, name, subtree) for subtree in permitted):
-            return f"{_text(name)} is in none of the permitted subtrees"
-        if any(_within(kind, name, subtree) for subtree in excluded):
-            return f"{_text(name)} is in an excluded subtree"
+    permitted = _of_kind(kind, constraints.permitted_subtrees)
+    excluded = _of_kind(kind, constraints.excluded_subtrees)
+    if (permitted or excluded) and kind not in UNDERSTOOD:
+        return f"names of the kind {kind.__name__} are limited, which cannot be judged here"
+    if permitted and not any(_within(kind, name, subtree) for subtree in permitted):
+        return f"{_text(name)} is in none of the permitted subtrees"
+    if any(_within(kind, name, subtree) for subtree in excluded):
+        return f"{_text(name)} is in an excluded subtree"
     return ""
 
 
