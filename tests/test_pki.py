@@ -563,7 +563,7 @@ def test_from_files(commands, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"ROOT": ""}, "KINTO_SIGNER_ROOT_PASSPHRASE: the passphrase is empty"),
+        ({"ROOT": ""}, "KINTO_PKI_ROOT_PASSPHRASE: the passphrase is empty"),
         ({"ROOT": "fifteen letters"}, "root's key is shorter than 16"),
         ({"INTERMEDIATE": "fifteen letters"}, "intermediate's key is shorter than 16"),
         ({"INTERMEDIATE": ROOT_PASSPHRASE}, "are the same"),
@@ -573,15 +573,15 @@ def test_from_files(commands, tmp_path, monkeypatch):
 def test_passphrases_that_are_refused(commands, tmp_path, monkeypatch, changed, message):
     for name, text in changed.items():
         if text is None:
-            monkeypatch.delenv(f"KINTO_SIGNER_{name}_PASSPHRASE")
+            monkeypatch.delenv(f"KINTO_PKI_{name}_PASSPHRASE")
         else:
-            monkeypatch.setenv(f"KINTO_SIGNER_{name}_PASSPHRASE", text)
+            monkeypatch.setenv(f"KINTO_PKI_{name}_PASSPHRASE", text)
     found = commands.init(tmp_path / "pki")
     assert (found.code, message in found.err, files(tmp_path)) == (2, True, set())
 
 
 def test_a_wrong_passphrase(commands, folder, monkeypatch):
-    monkeypatch.setenv("KINTO_SIGNER_INTERMEDIATE_PASSPHRASE", "sixteen letters or more")
+    monkeypatch.setenv("KINTO_PKI_INTERMEDIATE_PASSPHRASE", "sixteen letters or more")
     before = files(folder)
     found = commands.issue(folder)
     assert (found.code, files(folder)) == (2, before)

@@ -30,7 +30,7 @@ class Passphrase:
 
     @property
     def variable(self) -> str:
-        return f"KINTO_SIGNER_{self.of.upper()}_PASSPHRASE"
+        return f"KINTO_PKI_{self.of.upper()}_PASSPHRASE"
 
     def existing(self) -> bytes:
         """The passphrase of a key that is there. Raises ConfigurationError, which never shows it."""

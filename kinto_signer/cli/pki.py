@@ -35,7 +35,7 @@ folder_option = click.option("--folder", type=FOLDER, default="pki", show_defaul
 intermediate_passphrase_option = click.option(
     "--intermediate-passphrase-file",
     type=FILE,
-    help="The same for the intermediate's key; else KINTO_SIGNER_INTERMEDIATE_PASSPHRASE, else you are asked.",
+    help="The same for the intermediate's key; else KINTO_PKI_INTERMEDIATE_PASSPHRASE, else you are asked.",
 )
 
 
@@ -55,7 +55,7 @@ def pki() -> None:
 @click.option(
     "--root-passphrase-file",
     type=FILE,
-    help="File, mode 0600, with the passphrase of the root's key; else KINTO_SIGNER_ROOT_PASSPHRASE, else you are asked.",
+    help="File, mode 0600, with the passphrase of the root's key; else KINTO_PKI_ROOT_PASSPHRASE, else you are asked.",
 )
 @intermediate_passphrase_option
 @format_option
