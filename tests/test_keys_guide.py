@@ -1,13 +1,22 @@
 """``docs/keys.rst``: its commands, run as they stand against a live S, a live A and readers with each policy."""
 
+import dataclasses
+import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 
+from kinto_signer.cli.authority_files import INTERMEDIATE_KEY, Authorities, issue_signer
+from kinto_signer.cli.passphrases import Passphrase
+from kinto_signer.cli.signer_files import as_pem
+from kinto_signer.core.chain import load_chain
+from kinto_signer.core.issuing import Period
+from kinto_signer.core.trust import PinnedRoot, Trust, check, load_public_key
 from tests.support.authorities import VARIABLES
 from tests.support.guide import Guide, blocks
 from tests.support.hostile import FakeKinto, HostileServer
@@ -18,10 +27,17 @@ from tests.support.states import make_records, now_ms, signed_state
 AUTHORITY = "https://a.example.org/v1"
 PAGE = ROOT / "docs" / "keys.rst"
 ABOUT_KEYS = {
-    "signer": ("signer_backend", "signers", "signer.", "ecdsa."),
+    "signer": ("signer_backend", "signers", "signer.", "ecdsa.", "x5u_roots", "signer_ids"),
     "authority": ("public_keys", "x5u_", "signer_ids", "chains"),
 }
 PINNED = ("A pinned key", "To replace a pinned key", "A pinned key was stolen", "A pinned key was lost")
+CERTIFIED = (
+    "A root, an intermediate, and a signer below them",
+    "To renew a signer's certificate",
+    "A signer's key or the intermediate's was stolen",
+)
+IDS = ("pinned", "pinned-2")
+"""Readers with the signer id below the first intermediate, and with the one below the second."""
 
 
 class Site:
@@ -52,15 +68,16 @@ class Site:
 @pytest.fixture
 def guide(create_database, tmp_path):
     place = tmp_path / "place"
-    (place / "etc").mkdir(parents=True)
+    for folder in ("etc", "media/stick-1", "media/stick-2"):
+        (place / folder).mkdir(parents=True)
     authority = LiveKinto(guarded_settings(Path(), create_database()), name="authority")
     signer = LiveKinto(signer_settings(Path(), database=create_database(), authority=authority.url), name="signer")
     site = Site(authority, signer)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KINTO_")} | VARIABLES
     environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)}
     environment |= {"KINTO_SERVER": signer.url, "KINTO_AUTH": f"editor:{PASSWORD}"}
-    names = {"/etc/kinto": str(place / "etc"), AUTHORITY: authority.url}
-    yield Guide(place, names, environment, site.restart, site.configure)
+    names = {"/etc/kinto": str(place / "etc"), "/media/": f"{place / 'media'}/", AUTHORITY: authority.url}
+    yield Guide(place, names, environment, site.restart, site.configure, place / "pki" / "root.pem")
     for server in (signer, authority):
         server.close()
         shutil.rmtree(server.folder, ignore_errors=True)
@@ -72,6 +89,40 @@ def test_pinned_keys(guide):
     thief = serialization.load_pem_private_key((guide.place / "etc" / "second.pem").read_bytes(), None)
     state = signed_state(thief, make_records(2), timestamp=now_ms(), id="stops")
     assert what_readers_do_with(guide, state, "second", "third") == [0, 3]  # nobody told the first one
+
+
+def test_certificates(guide, monkeypatch):
+    """Renewed and stolen, below the same root."""
+    assert guide.run(blocks(PAGE, *CERTIFIED)) > 20
+    held = json.loads(guide.call("kinto-updater show --config pinned.toml --format json").stdout)["collections"][0]
+    renewed = guide.place / "pki" / "stops.content-signature.example.org-2" / "public.pem"
+    assert held["key"] == load_public_key(renewed.read_bytes(), where="the page").fingerprint
+
+    assert what_readers_do_with(guide, issued_by_thief(guide, "stops.content-signature.example.org"), *IDS) == [0, 3]
+    monkeypatch.setattr("kinto_signer.core.issuing.permits", lambda *_: True)
+    monkeypatch.setattr("kinto_signer.cli.authority_files.check_chain", lambda *_, **__: None)
+    outside = issued_by_thief(guide, "stops.cs2.example.org")
+    assert what_readers_do_with(guide, outside, *IDS) == [3, 3]
+    monkeypatch.setattr("kinto_signer.core.chain.name_fault", lambda *_, **__: "")
+    (root,) = load_chain((guide.place / "pki" / "root.pem").read_bytes())
+    pinned = Trust(roots=(PinnedRoot(root.fingerprint(hashes.SHA256()), "stops.cs2.example.org"),))
+    assert check("main/stops", outside, pinned, at=int(time.time()))  # control: nothing else kept readers from accepting it
+
+
+def issued_by_thief(guide, signer_id):
+    """A state signed below the page's first intermediate, by somebody who has its key."""
+    folder, now = guide.place / "pki", int(time.time())
+    secret = Passphrase("intermediate", None, VARIABLES)
+    period = Period.from_now(now, 90)
+    made = issue_signer(
+        Authorities.load(folder), folder / INTERMEDIATE_KEY, secret, signer_id, period=period, now=now, given=None
+    )
+    key = serialization.load_pem_private_key(made.private_pem, None)
+    state = signed_state(key, make_records(2), timestamp=now_ms(), id="stops")
+    entry = state.metadata["signature"] | {"x5u": "https://chains.example/a"}
+    chains = {entry["x5u"]: as_pem(*made.chain).decode()}
+    metadata = {**state.metadata, "signature": entry, "signatures": [entry], "chains": chains}
+    return dataclasses.replace(state, metadata=metadata)
 
 
 def what_readers_do_with(guide, state, *policies):
