@@ -36,6 +36,7 @@ from tests.support.authorities import (
     chain_of,
     trust_of,
 )
+from tests.support.certificates import issue, pem
 from tests.support.keys import write_key_pair
 from tests.support.servers import ROOT
 from tests.support.signers import digest_of
@@ -393,6 +394,30 @@ def test_another_intermediate_below_the_same_root(commands, folder, tmp_path):
         tmp_path / "other", "--root", folder / "intermediate.pem", "--root-key", folder / "intermediate-key.pem"
     )
     assert "cannot be decrypted" in found.err
+
+
+def test_a_root_of_another_make(commands, folder, tmp_path):
+    """What readers would refuse of it is refused before an intermediate stands below it."""
+    for number, (changed, message) in enumerate(
+        [({"path_length": 0}, "1 authorities stand below"), ({"ca": False}, "is no certificate authority"), ({}, "")]
+    ):
+        root = issue("Another root", begin=int(time.time()) - DAY, end=int(time.time()) + 9000 * DAY, **changed)
+        (tmp_path / "root.pem").write_bytes(pem(root.certificate))
+        encryption = serialization.BestAvailableEncryption(ROOT_PASSPHRASE.encode())
+        key = root.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+        (tmp_path / "key.pem").write_bytes(key)
+        (tmp_path / "key.pem").chmod(0o600)
+        flags = ["--root", tmp_path / "root.pem", "--root-key", tmp_path / "key.pem"]
+        found = commands.init(tmp_path / f"made-{number}", *flags)
+        assert (found.code, message in found.err) == (2 if message else 0, True)
+        assert (tmp_path / f"made-{number}").exists() is not bool(message)
+    assert commands.issue(tmp_path / "made-2", "--out", folder).code == 0
+    assert judged(folder, trust_of(tmp_path / "made-2"))
+    encryption = serialization.NoEncryption()
+    key = root.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    (tmp_path / "key.pem").write_bytes(key)
+    found = commands.init(tmp_path / "open", *flags)
+    assert (found.code, "it is no encrypted private key" in found.err) == (2, True)
 
 
 # --- files that are not right -----------------------------------------------------------------------------------------------

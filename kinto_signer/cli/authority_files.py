@@ -135,7 +135,12 @@ def load_certificate(path: Path) -> x509.Certificate:
 
 def _authority(certificate: x509.Certificate, path: Path, passphrase: bytes, *, flag: str) -> Authority:
     where = f"{flag} {path}"
-    key = load_private_key(read_guarded(Given(str(path), where)), where=where, passphrase=passphrase)
+    pem = read_guarded(Given(str(path), where))
+    if b"ENCRYPTED" not in pem:
+        raise ConfigurationError(
+            f"{where}: it is no encrypted private key. Nothing was made; for one that is open: `openssl pkcs8 -topk8 -v2 aes256`."
+        )
+    key = load_private_key(pem, where=where, passphrase=passphrase)
     if key.public_key() != certificate.public_key():
         raise ConfigurationError(f"{where}: it is not the key of the certificate beside it. Nothing was made.")
     return Authority(certificate, key)

@@ -134,11 +134,14 @@ def _write(path: Path, new: NewFile) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(new.content)
         file.flush()
-        os.fchmod(descriptor, new.mode)
+        if os.name == "posix":
+            os.fchmod(descriptor, new.mode)
         os.fsync(descriptor)
 
 
 def _sync(folder: Path) -> None:
+    if os.name != "posix":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
