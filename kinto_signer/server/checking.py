@@ -23,6 +23,7 @@ from kinto_signer.server.checking_settings import WHERE, check_settings
 from kinto_signer.server.signing import AuthoritySettings, Signing
 from kinto_signer.server.starting import missing_groups, unclear_groups
 from kinto_signer.server.taking_over import remote
+from kinto_signer.signers.several import Verified
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class _SignerCheck:
         self.signing: Signing = registry.signing
         self.storage = registry.storage
         self.findings: list[Finding] = check_settings(self.signing, registry.settings.get("includes"))
+        self._trials: dict[Resource, tuple[Verified, ...]] = {}
         self.resources = [resource for resource in self.signing.resources.configured if self._answers(resource)]
         storage, self.readable = usable(registry.storage, ini)
         self.findings.append(storage)
@@ -94,9 +96,9 @@ class _SignerCheck:
             self.findings.append(warned(WHERE, "groups", missing))
 
     def _answers(self, resource: Resource) -> bool:
-        """Whether the keys of a resource's signers are known: some have to be asked."""
+        """Whether the signers of a resource sign: some have to be asked."""
         try:
-            self.signing.trust(resource)
+            self._trials[resource] = self.signing.signer(resource).trial()
         except SigningError as error:
             self.findings.append(failed(resource.source.uri, error))
             return False
@@ -113,9 +115,10 @@ class _SignerCheck:
         destinations = [
             Destination(
                 resource.destination,
-                tuple(member.signer.public_keys()[0].fingerprint for member in self.signing.signer(resource).members),
+                tuple(made.key.fingerprint for made in self._trials[resource]),
                 tuple(self._names(resource)),
                 tuple(resource.destination.within(name.partition("/")[2]).name for name in self._with_schema(resource)),
+                tuple(made.certified.pinned for made in self._trials[resource] if made.certified),
             )
             for resource in resources
         ]

@@ -13,6 +13,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from kinto_signer.core.findings import Finding, failed, fine, misconfigured, warned
+from kinto_signer.core.public_key import fingerprint
+from kinto_signer.core.trust import PinnedRoot
 from kinto_signer.errors import CredentialsError, DeadlineError, KintoSignerError, TryLaterError
 from kinto_signer.plugin.resources import Place
 from kinto_signer.plugin.storage import collection_uri
@@ -34,13 +36,14 @@ NO_NAME = "kinto-signer-check"
 class Destination:
     """Where S publishes on one authority. fingerprints: of the keys that sign for it. names: the collections that S has.
 
-    schemas: those of them whose source has a JSON schema.
+    schemas: those of them whose source has a JSON schema. pinned: the roots and signers of the chains that S publishes.
     """
 
     place: Place
     fingerprints: tuple[str, ...]
     names: tuple[str, ...] = ()
     schemas: tuple[str, ...] = ()
+    pinned: tuple[PinnedRoot, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,15 +119,24 @@ def _guard(url: str, capability: Mapping[str, Any], destination: Destination) ->
         guarded = ", ".join(f"{r.get('bucket')}/{r.get('collection') or '*'}" for r in resources) or "nothing"
         said = f"{place.uri} is not guarded there ({guarded} is): add it to kinto.authority.resources of that server."
         yield misconfigured(url, "not-guarded", said)
-    elif not any(key in (r.get("public_keys") or ()) for r in covering for key in destination.fingerprints):
+    elif not any(_trusts(shown, destination) for shown in covering):
         keys = " or ".join(destination.fingerprints)
+        roots = " or ".join(f"the signer {one.signer_id} below the root {fingerprint(one.sha256)}" for one in destination.pinned)
         said = (
-            f"{place.uri}: that server will refuse every publication, since it does not trust S's key {keys}: "
-            "add S's public key to kinto.authority.public_keys there."
+            f"{place.uri}: that server will refuse every publication, since it does not trust S's key {keys}"
+            f"{f', nor {roots}' if roots else ''}: add S's public key to kinto.authority.public_keys there"
+            f"{', or x5u_roots and signer_ids' if roots else ''}."
         )
         yield misconfigured(url, "key-not-trusted", said)
     else:
         yield fine(url, f"{place.uri} is guarded there, and S's key is trusted")
+
+
+def _trusts(shown: Mapping[str, Any], destination: Destination) -> bool:
+    """Whether the policy that A shows for a place accepts one of the keys or certificates that sign for it."""
+    keys, roots = shown.get("public_keys") or (), shown.get("x5u_roots") or ()
+    pinned = [{"sha256": fingerprint(one.sha256), "signer_id": one.signer_id} for one in destination.pinned]
+    return any(key in keys for key in destination.fingerprints) or any(root in roots for root in pinned)
 
 
 def _plain(url: str, root: Root, capabilities: Mapping[str, Any], destination: Destination) -> Iterator[Finding]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kinto_signer.core.canonical import SIGNATURE_PREFIX
+from kinto_signer.core.own_chain import Certified
 from kinto_signer.core.trust import CARRIED, PublicKey, Trust, check_signed
 from kinto_signer.errors import SigningError, VerificationError
 from kinto_signer.signers import Content, Signature, Signer, distinct, recognising, trust_of
@@ -57,6 +61,14 @@ class SignerSet:
             found += made
         return tuple(found)
 
+    def trial(self) -> tuple[Verified, ...]:
+        """Who signs now, found out by having something random signed. Raises what `sign` raises."""
+        content = os.urandom(32)
+        digest = hashlib.sha384(SIGNATURE_PREFIX + content).digest()
+        return tuple(
+            _verify(member, each, digest) for member in self.members for each in member.signer.sign(digest, lambda: content)
+        )
+
     def public_keys(self) -> tuple[PublicKey, ...]:
         return distinct(key for member in self.members for key in member.signer.public_keys())
 
@@ -68,12 +80,19 @@ class SignerSet:
         return recognising(distinct(key for policy in policies for key in policy.keys), tuple(roots), chains)
 
 
-def _verify(member: Named, made: Signature, digest: bytes) -> None:
+@dataclass(frozen=True)
+class Verified:
+    """By whom a signature is. certified: of its chain, where it has one."""
+
+    key: PublicKey
+    certified: Certified | None = None
+
+
+def _verify(member: Named, made: Signature, digest: bytes) -> Verified:
     trust, carried = trust_of(member.signer), carried_by([made])
     try:
-        check_signed(f"the signer {member.label}", [made.as_json()], digest, trust, metadata={CARRIED: carried})
-        if made.chain:
-            check_chain_of(made, digest, trust.roots)
+        key = check_signed(f"the signer {member.label}", [made.as_json()], digest, trust, metadata={CARRIED: carried})
+        return Verified(key, check_chain_of(made, digest, trust.roots) if made.chain else None)
     except VerificationError as error:
         raise SigningError(
             f"What the signer {member.label} made does not verify under its key. Nothing was published; look at its key.",
