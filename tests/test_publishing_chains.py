@@ -221,9 +221,10 @@ def test_an_authority_that_bends_the_chain(live_kinto, tmp_path, database, gathe
     owner.patch_collection(**REMOTE, data={"chains": right})
     assert gather(authority, root, SIGNER) == (0, "updated")
     owner.patch_collection(**REMOTE, data={"chains": {x5u: OTHER.pem.decode()}})
-    assert gather(authority, root, SIGNER) == (0, "unchanged")  # by the chain that was kept
+    assert gather(authority, root, SIGNER) == (3, "bad-chain")
     set_status(app, "to-resign")
     assert owner.get_collection(**REMOTE)["data"]["chains"] == right
+    assert gather(authority, root, SIGNER)[0] == 0
 
 
 def test_a_guarded_authority_takes_a_refresh_under_the_next_certificate(live_kinto, tmp_path, gather):
