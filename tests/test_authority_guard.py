@@ -1,8 +1,11 @@
 """The guard on ordinary writes, its door, its start-up, its heartbeat. The table of attacks is in test_authority_attacks.py."""
 
+import math
+
 import pytest
 from pyramid.exceptions import ConfigurationError
 
+from kinto_signer.authority import heartbeat
 from kinto_signer.core.trust import check
 from tests.support.keys import write_key_pair
 from tests.support.publications import CHANGESET, URI, body_of, post, successive_states
@@ -10,6 +13,12 @@ from tests.support.servers import authorization, webtest_app
 from tests.support.settings import guarded_settings
 from tests.support.states import NAME, signed_state, trust_in
 from tests.test_authority_publication import by_id, served
+
+
+@pytest.fixture(autouse=True)
+def looks_each_time(monkeypatch):
+    """However slow the machine is: a heartbeat that takes long is kept otherwise."""
+    monkeypatch.setattr(heartbeat, "NOT_KEPT_S", math.inf)
 
 
 @pytest.fixture
