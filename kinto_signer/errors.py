@@ -302,6 +302,10 @@ class ConflictError(KintoSignerError):
     reason = "conflict"
 
 
+class LockedError(ConflictError):
+    """Another request is at work on the same collection, and will be done with it: asking again helps."""
+
+
 class OutdatedBaseError(ConflictError):
     """A publication that builds on another state than the one that is held: `timestamp` and `hash` say which one is."""
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from kinto_signer.core.changeset import EMPTY, Changeset
 from kinto_signer.core.comparison import compare
-from kinto_signer.core.findings import Finding, differs, failed, fine, misconfigured
+from kinto_signer.core.findings import Finding, differs, failed, fine, misconfigured, warned
 from kinto_signer.core.freshness import Rules, refuse_untimely
+from kinto_signer.core.renewal import DEFAULT, Complaint, Kind, Thresholds, complaints, validity_of
 from kinto_signer.core.repository import FUTURE_TOLERANCE_MS
 from kinto_signer.core.statement import check_published
 from kinto_signer.core.trust import Trust
@@ -29,6 +29,7 @@ from kinto_signer.errors import (
 )
 from kinto_signer.remote import RemoteRepository, check_name
 from kinto_signer.transport import Deadline, Limits, Session
+from kinto_signer.validities import iso
 
 LOOK_AGAIN_AFTER_S = 2.0
 ANSWER_S = 10.0
@@ -62,12 +63,13 @@ class Place(Protocol):
 class Subject:
     """One collection, and the places that ought to have the same of it; the first one is what the others are compared with.
 
-    trust: None where no key was given for it.
+    trust: None where no key was given for it. thresholds: below what it is worth a warning.
     """
 
     name: str
     trust: Trust | None
     places: tuple[Place, ...]
+    thresholds: Thresholds = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -169,13 +171,28 @@ def _look(subject: Subject) -> list[Finding]:
             compared = next((_compared(there, state, one.state) for there, state in sound if state != EMPTY), "")
             found.append(failed(place.where, one.error, name, compared))
         elif one.state != EMPTY:
-            said = f"verifies: {len(one.state.records)} records, signed {_iso(one.state.timestamp)}"
-            found.append(fine(place.where, said, name))
+            found += _sound(place.where, name, one.state, subject.thresholds)
         elif place is subject.places[0]:
             found.append(fine(place.where, "nothing is signed here yet", name))
     if sound and sound[0][0] is subject.places[0]:
         found += [finding for place, state in sound[1:] for finding in _against(name, sound[0], place, state)]
     return found
+
+
+def _sound(where: str, name: str, state: Changeset, thresholds: Thresholds) -> list[Finding]:
+    """What verifies, until when, and whether that is too soon."""
+    now, validity = int(time.time() * 1000), validity_of(state.metadata)
+    if validity.first(Kind.STATEMENT) is None:  # then nothing here says when it was signed last
+        validity = replace(validity, signed_at=None)
+    ends = [f"; {end.what} ends {iso(end.ends)}" for kind in (Kind.STATEMENT, Kind.CERTIFICATE) if (end := validity.first(kind))]
+    said = f"verifies: {len(state.records)} records, signed {iso(state.timestamp)}{''.join(ends)}"
+    too_soon = [warned(where, complaint.reason, _renew(complaint), name) for complaint in complaints(validity, thresholds, now)]
+    return [fine(where, said, name), *too_soon]
+
+
+def _renew(complaint: Complaint) -> str:
+    certificate = " once the signer has a new certificate" if complaint.kind is Kind.CERTIFICATE else ""
+    return f"{complaint.said}. On the signer `kinto-signer refresh` renews it{certificate}."
 
 
 def _compared(place: Place, here: Changeset, there: Changeset) -> str:
@@ -192,9 +209,9 @@ def _against(name: str, first: tuple[Place, Changeset], place: Place, state: Cha
     if here == EMPTY and state == EMPTY:
         return []
     if state == EMPTY:
-        return [differs(place.where, f"it is missing there; {where} has it, signed {_iso(here.timestamp)}.", name)]
+        return [differs(place.where, f"it is missing there; {where} has it, signed {iso(here.timestamp)}.", name)]
     if here == EMPTY:
-        return [differs(place.where, f"it is there, signed {_iso(state.timestamp)}, and not on {where}.", name)]
+        return [differs(place.where, f"it is there, signed {iso(state.timestamp)}, and not on {where}.", name)]
     return [differs(place.where, _compared(first[0], here, state), name)] if compare(here, state) else []
 
 
@@ -222,10 +239,3 @@ def _places(capability: object, field: str, part: str | None = None) -> set[tupl
         if isinstance(place, Mapping) and place.get("bucket"):
             found.add((str(place["bucket"]), str(place.get("collection") or "")))
     return found
-
-
-def _iso(timestamp: int) -> str:
-    try:
-        return datetime.fromtimestamp(timestamp / 1000, UTC).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):
-        return str(timestamp)

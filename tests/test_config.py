@@ -1,6 +1,7 @@
 """The files in ``config/`` are what a person copies: each has to load as it is, but for addresses and secrets."""
 
 import configparser
+import shlex
 import subprocess
 import sys
 
@@ -9,9 +10,12 @@ import webtest
 from pyramid.exceptions import ConfigurationError
 from pyramid.paster import get_app
 
+from kinto_signer.cli import signer
+from kinto_signer.core.spans import DAY_MS
 from kinto_signer.plugin.tables import AUTHORITY
 from tests.support.servers import ROOT
 from tests.support.settings import guarded_settings, shipped_settings
+from tests.test_updater_settings import unit
 
 CONFIG = ROOT / "config"
 
@@ -103,3 +107,23 @@ def test_wsgi_py_builds_the_application_of_kinto_ini(authority_environment):
     done = subprocess.run([sys.executable, "-c", script], cwd=CONFIG, capture_output=True, text=True, check=True)
 
     assert done.stdout == "200 OK\n"
+
+
+def test_the_refresh_units():
+    """The timer starts a command that there is, with options that it has, well within the statements' time."""
+    service, timer = unit("kinto-signer-refresh.service"), unit("kinto-signer-refresh.timer")
+    program, command, *flags = shlex.split(service["Service"]["ExecStart"])
+    assert program.endswith("/kinto-signer")
+    flags[flags.index("--auth-file") + 1] = str(CONFIG / "signer.ini")
+    options = signer.cli.commands[command].make_context(command, flags, resilient_parsing=False).params
+    shipped = shipped_settings("signer.ini")
+    lifetime, least = (
+        int(shipped[f"kinto.signer.{name}"]) * DAY_MS for name in ("statement_lifetime_days", "heartbeat_statement_days_left")
+    )
+    assert least < options["before_expiry"] < lifetime
+    assert options["older_than"] < lifetime - least
+    assert f"{command} {' '.join(flags[:4])} " in (ROOT / "docs" / "operating.rst").read_text()
+    assert (service["Service"]["Type"], service["Service"]["LimitCORE"]) == ("oneshot", "0")
+    assert service["Service"]["LoadCredential"].startswith("auth:")
+    assert (timer["Install"]["WantedBy"], timer["Timer"]["Persistent"]) == ("timers.target", "yes")
+    assert "account:refresh" in shipped["kinto.signer.status_principals"].split()

@@ -147,10 +147,14 @@ def test_ages_are_told_with_actions_and_heartbeats(site, told):
     site.set_status("alice", "to-review")
     names = ["plugins.signer.oldest_draft.age_seconds", "plugins.signer.oldest_signature.age_seconds"]
     assert [key for key, _ in told.values] == names
-    site.app.app.registry.heartbeats["signer"]._known = None
+    for heartbeat in ("signer", "signer.signatures"):
+        site.app.app.registry.heartbeats[heartbeat]._known = None
     site.app.get("/__heartbeat__")
     site.app.get("/__heartbeat__")
-    assert [key for key, _ in told.values] == names * 2
+    # The heartbeats run side by side.
+    assert sorted(key for key, _ in told.values) == sorted([*names * 2, "plugins.signer.statement.left_seconds"])
+    (left,) = [value for key, value in told.values if key == "plugins.signer.statement.left_seconds"]
+    assert 29 * 86400 < left <= 30 * 86400
 
 
 def test_a_draft_is_waiting_until_it_is_published(site, told):
@@ -215,6 +219,7 @@ def test_prometheus_shows_them(key_pair):
         'kinto_plugins_signer_approved_changes_total{bucket_id="main",collection_id="regions"} 1.0',
         "kinto_plugins_signer_oldest_draft_age_seconds_count 3.0",
         "kinto_plugins_signer_oldest_signature_age_seconds_count 3.0",
+        "kinto_plugins_signer_statement_left_seconds_count 1.0",
     ):
         assert line in shown.splitlines()
 

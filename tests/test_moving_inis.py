@@ -177,13 +177,7 @@ def test_remote_settings_start_up(tmp_path, caplog):
 
     warned = [record.getMessage() for record in caplog.records if record.name.startswith("kinto_signer")]
     idle = {found[1] for message in warned if (found := re.match(r"kinto\.signer\.(\S+) means nothing here", message))}
-    assert idle == {
-        "hard_delete_destination_on_source_deletion",
-        *(
-            f"heartbeat_certificate_{name}"
-            for name in ("min_remaining_days", "max_remaining_days", "percentage_remaining_validity")
-        ),
-    }
+    assert idle == {"hard_delete_destination_on_source_deletion"}
     assert "7f3f2c9d" not in caplog.text
 
 

@@ -100,6 +100,8 @@ def test_an_unknown_name_is_a_warning_that_names_the_nearest():
         ({"signer.authority.url": "http://a.example.org/v1?x=1"}, "kinto.signer.authority.url = http://a.example.org/v1?x=1"),
         ({"signer.authority.auth": SECRET}, "user:password"),
         ({"signer.four_eyes": "six"}, "kinto.signer.four_eyes = six: neither requester nor contributors."),
+        ({"signer.heartbeat_statement_days_left": "soon"}, "not a whole number of days from 0 to 3650."),
+        ({"signer.heartbeat_oldest_signature_days": "3651"}, "not a whole number of days from 0 to 3650."),
         ({"signer.mass_deletion_percent": "101"}, "not a whole number from 0 to 100"),
         ({"signer.editors_group": "{nobody}"}, "not the name of a group"),
         ({"signer.copied_attributes": "sort signature"}, "`signature` is kept by"),
@@ -119,12 +121,7 @@ def test_settings_that_are_off_are_accepted_and_nothing_shows_a_secret():
     assert SECRET not in repr(found)
 
 
-IDLE = {
-    "hard_delete_destination_on_source_deletion": "true",
-    "heartbeat_certificate_min_remaining_days": "10",
-    "heartbeat_certificate_max_remaining_days": "30",
-    "heartbeat_certificate_percentage_remaining_validity": "5",
-}
+IDLE = {"hard_delete_destination_on_source_deletion": "true"}
 
 
 @pytest.mark.parametrize("name", IDLE)

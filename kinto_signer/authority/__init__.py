@@ -34,6 +34,7 @@ def includeme(config: Any) -> None:
     config.registry.guard = Guard(config.registry, guarding)
     config.include(door)
     config.registry.heartbeats["authority"] = heartbeat.Heartbeat(config.registry.guard)
+    config.registry.heartbeats["authority.signatures"] = heartbeat.Validities(config.registry.guard)
     config.add_api_capability(
         "authority",
         version=__version__,

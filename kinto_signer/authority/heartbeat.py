@@ -10,8 +10,12 @@ from typing import Any
 
 from kinto_signer.authority.guard import Guard
 from kinto_signer.core.acceptance import Accepted
+from kinto_signer.core.renewal import Kind, validity_of
+from kinto_signer.core.spans import DAY_MS
+from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.exclusive import exclusive
 from kinto_signer.plugin.resources import Place
+from kinto_signer.validities import iso
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +64,27 @@ class Heartbeat:
             others = " ".join(sorted(principals))
             found[name] = "; ".join(filter(None, [found.get(name), f"may be written by {others}"]))
         return found
+
+
+class Validities:
+    """``authority.signatures``: what ends first of all that is guarded, and when. It fails for nothing: only S can renew it."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    def __call__(self, request: Any) -> Any:
+        """``{"statement": {"collection", "ends", "days_left"}, "certificate": …}``, each where there is one; else true."""
+        now, repository = now_ms(), self._guard.states.repository
+        found: dict[str, dict[str, Any]] = {}
+        names = {name: repository.attributes(name) or {} for name in self._guard.names()}
+        validities = {name: validity_of(attributes) for name, attributes in names.items()}
+        for kind in (Kind.STATEMENT, Kind.CERTIFICATE):
+            firsts = {name: first.ends for name, one in validities.items() if (first := one.first(kind)) is not None}
+            if firsts:
+                name = min(firsts, key=firsts.__getitem__)
+                days = round((firsts[name] - now) / DAY_MS, 1)
+                found[kind.value] = {"collection": name, "ends": iso(firsts[name]), "days_left": days}
+        return found or True
 
 
 def other_writers(guard: Guard, names: Iterable[str]) -> dict[str, set[str]]:

@@ -15,27 +15,20 @@ def is_current(authority: Mapping[str, Any]) -> bool:
     return authority.get("reader_sees_last_approval") is True
 
 
-def print_authorities(authorities: Sequence[Mapping[str, Any]] | None) -> None:
-    """None: the signer did not tell."""
-    if authorities is None:
-        print("  authorities: not shown; this account is not in the signer's kinto.signer.status_principals")
-        return
-    for authority in authorities:
-        seen = "readers get the last approval" if is_current(authority) else "readers do NOT get the last approval"
-        if authority.get("reader_sees_last_approval") is None:
-            seen = "not known whether readers get the last approval"
-        optional = "" if authority.get("required") else ", not required"
-        print(
-            f"  authority {authority.get('label')} ({authority.get('url')}{optional}): {seen}; holds {authority.get('timestamp')}"
-        )
-        if authority.get("why"):
-            print(f"    why: {authority['why']}")
-        success, error = authority.get("last_success"), authority.get("last_error")
-        if isinstance(success, Mapping):
-            print(f"    last success: {success.get('when')}, {success.get('timestamp')}")
-        if isinstance(error, Mapping):
-            mended = "" if authority.get("failing") else " (mended since)"
-            print(f"    last error: {error.get('when')}{mended}, {error.get('message')} [{error.get('reason')}]")
+def print_authority(authority: Mapping[str, Any]) -> None:
+    seen = "readers get the last approval" if is_current(authority) else "readers do NOT get the last approval"
+    if authority.get("reader_sees_last_approval") is None:
+        seen = "not known whether readers get the last approval"
+    optional = "" if authority.get("required") else ", not required"
+    print(f"  authority {authority.get('label')} ({authority.get('url')}{optional}): {seen}; holds {authority.get('timestamp')}")
+    if authority.get("why"):
+        print(f"    why: {authority['why']}")
+    success, error = authority.get("last_success"), authority.get("last_error")
+    if isinstance(success, Mapping):
+        print(f"    last success: {success.get('when')}, {success.get('timestamp')}")
+    if isinstance(error, Mapping):
+        mended = "" if authority.get("failing") else " (mended since)"
+        print(f"    last error: {error.get('when')}{mended}, {error.get('message')} [{error.get('reason')}]")
 
 
 def print_pushed(done: Sequence[Mapping[str, Any]], format_: str) -> int:

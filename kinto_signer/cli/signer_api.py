@@ -9,6 +9,7 @@ from typing import Any
 from kinto_signer.cli.access import Access
 from kinto_signer.cli.pending import Pending, read_pages
 from kinto_signer.cli.signer_session import SignerSession, objects
+from kinto_signer.cli.told import Told, read_told
 from kinto_signer.core.workflow import TRACKING_FIELDS
 from kinto_signer.errors import ConfigurationError, CredentialsError, GuardRefusedError, NotFoundError
 from kinto_signer.remote import check_name
@@ -89,16 +90,27 @@ class Signer:
 
     # --- what is for `kinto.signer.status_principals` ----------------------------------------------------------------
 
-    def authorities(self, name: str) -> list[dict[str, Any]] | None:
-        """What S tells of the authorities of a source collection; None where it does not tell us, nothing for no source."""
+    def told(self, name: str) -> Told | None:
+        """What S tells of a source: its authorities, and what of it ends when. None where it does not tell us."""
         try:
-            listed = self._session.get("/signer/status", collection=name)["data"]
+            return next(iter(self.every_told(name)), Told(name))
         except NotFoundError:
-            return []
+            return Told(name)
         except (CredentialsError, GuardRefusedError):
             return None
-        found = self._session.expected("the status of one collection", lambda: listed[0])
-        return self._session.expected("a list of authorities", lambda: [dict(one) for one in found["authorities"]])
+
+    def every_told(self, name: str | None = None) -> list[Told]:
+        """The same of one source, or of all that are there.
+
+        Raises GuardRefusedError or CredentialsError where S does not tell us, NotFoundError for no source.
+        """
+        body = self._session.get("/signer/status", **({"collection": name} if name else {}))
+        return self._session.expected("the status of collections", lambda: read_told(body))
+
+    def authorities(self, name: str) -> Sequence[dict[str, Any]] | None:
+        """What S tells of the authorities of a source collection; None where it does not tell us, nothing for no source."""
+        found = self.told(name)
+        return None if found is None else found.authorities
 
     def push(self, name: str | None, label: str | None) -> list[dict[str, Any]]:
         """Bring the authorities up to date; returns what became of each collection on each."""
@@ -114,6 +126,10 @@ class Signer:
         return self._session.expected("what was taken over", lambda: {"source": found["source"], **found})
 
     # --- the capability ----------------------------------------------------------------------------------------------
+
+    def configured(self) -> list[str]:
+        """The single collections that the capability names as sources, whether they are there or not."""
+        return [f"{bucket}/{collection}" for (bucket, collection), _ in self._resources() if collection is not None]
 
     def _resources(self) -> list[tuple[Pair, Pair]]:
         """(bucket, collection or None) of source and destination, of each resource in the capability."""

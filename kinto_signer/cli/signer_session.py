@@ -19,6 +19,7 @@ from kinto_signer.errors import (
     CredentialsError,
     GuardRefusedError,
     KintoSignerError,
+    LockedError,
     NotFoundError,
     UnreachableError,
     with_reason,
@@ -135,11 +136,11 @@ def _refusal(server: str, error: KintoException) -> KintoSignerError:
     if status == 404:
         return NotFoundError(said)
     if status in (409, 412):
-        return _conflict(said, reason)
+        return _conflict(said, reason, locked=isinstance(details, dict) and details.get("locked") is True)
     return GuardRefusedError(said, reason=reason or GuardRefusedError.reason) if status < 500 else UnreachableError(said)
 
 
-def _conflict(said: str, reason: str | None) -> ConflictError:
-    error = ConflictError(said)
+def _conflict(said: str, reason: str | None, *, locked: bool) -> ConflictError:
+    error = LockedError(said) if locked else ConflictError(said)
     error.reason = reason or error.reason
     return error

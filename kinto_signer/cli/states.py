@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import rich_click as click
@@ -11,11 +11,13 @@ from kinto_signer.cli import output, recovery
 from kinto_signer.cli.options import name_argument, with_signer
 from kinto_signer.cli.pending import Pending, details, summary
 from kinto_signer.cli.signer_api import COMMENTS, Signer
-from kinto_signer.core.difference_pages import as_json
+from kinto_signer.cli.told import Told, print_told
+from kinto_signer.core import difference_pages
 from kinto_signer.core.difference_text import visible
 from kinto_signer.core.findings import DIFFERS
 from kinto_signer.core.workflow import Status
 from kinto_signer.errors import CredentialsError, NotFoundError
+from kinto_signer.validities import as_json
 
 WHO_AND_WHEN = (
     ("last edit", "last_edit"),
@@ -34,14 +36,14 @@ def status(signer: Signer, name: str | None, format_: str) -> int:
 
     Exit code 1 if readers of some authority do not.
     """
-    found = [(signer.state(one), _pending(signer, one), signer.authorities(one)) for one in ([name] if name else signer.names())]
-    code = int(any(not recovery.is_current(authority) for _, _, authorities in found for authority in authorities or []))
+    found = [(signer.state(one), _pending(signer, one), signer.told(one)) for one in ([name] if name else signer.names())]
+    code = int(any(not recovery.is_current(one) for _, _, told in found if told for one in told.authorities))
     if format_ == "json":
         output.print_json({"exit_code": code, "collections": [_as_json(*one) for one in found]})
         return code
-    for state, pending, authorities in found:
+    for state, pending, told in found:
         print_state(state, pending)
-        recovery.print_authorities(authorities)
+        print_told(told)
     if not found:
         print("No collection is signed here yet.")
     return code
@@ -58,7 +60,7 @@ def diff(signer: Signer, name: str, against: str, format_: str) -> int:
     pending = signer.pending(name, against)
     code = DIFFERS if pending.total else 0
     if format_ == "json":
-        output.print_json({"exit_code": code, "name": name, **pending.as_json(), **as_json(pending.difference)})
+        output.print_json({"exit_code": code, "name": name, **pending.as_json(), **difference_pages.as_json(pending.difference)})
         return code
     print_changes(name, pending)
     if pending.status is Status.TO_REVIEW and against == "destination" and pending.total:
@@ -115,9 +117,10 @@ def _pending(signer: Signer, name: str) -> Pending | None:
         return None
 
 
-def _as_json(state: dict[str, Any], pending: Pending | None, authorities: Sequence[Any] | None) -> dict[str, Any]:
-    told = {"pending": pending.as_json(), "rules": pending.rules.as_json()} if pending else {"pending": None, "rules": None}
-    return {**state, **told, "authorities": authorities}
+def _as_json(state: dict[str, Any], pending: Pending | None, told: Told | None) -> dict[str, Any]:
+    found = {"pending": pending.as_json(), "rules": pending.rules.as_json()} if pending else {"pending": None, "rules": None}
+    shown = {"validity": as_json(told.validity), "authorities": list(told.authorities)} if told else {}
+    return {**state, **found, **({"validity": None, "authorities": None} | shown)}
 
 
 def _logged(entry: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
@@ -121,6 +122,22 @@ def check_chain(
     for certificate in reversed(chain):
         _check_time(certificate, at, tolerance_s)
     return key
+
+
+@dataclass(frozen=True)
+class Period:
+    """When a certificate is valid: from `begins` to `ends`, epoch seconds. who: its owner, for messages."""
+
+    who: str
+    begins: int
+    ends: int
+
+
+def periods(chain: Sequence[x509.Certificate]) -> tuple[Period, ...]:
+    """The period of each certificate of a chain that `load_chain` read, in its order."""
+    return tuple(
+        Period(_who(one), int(one.not_valid_before_utc.timestamp()), int(one.not_valid_after_utc.timestamp())) for one in chain
+    )
 
 
 # --- which certificates, and in which order --------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kinto_signer.core.published import SIGNED_ATTRIBUTES
+from kinto_signer.core.spans import DAY_MS as DAY_MS
+from kinto_signer.core.spans import span
 from kinto_signer.core.statement import Signed, Statement
 from kinto_signer.errors import (
     ExpiredError,
@@ -21,7 +23,6 @@ from kinto_signer.errors import (
     StaleError,
 )
 
-DAY_MS = 24 * 3600 * 1000
 FUTURE_TOLERANCE_MS = DAY_MS
 """How far ahead of the clock a signed timestamp may be. Publishing 100,000 records at once runs 97 s ahead."""
 
@@ -90,7 +91,7 @@ def refuse_untimely(name: str, found: Signed | None, timestamp: int, rules: Rule
     signed_at = timestamp if found is None else found.statement.signed_at
     if rules.max_age_ms is not None and now_ms - signed_at > rules.max_age_ms:
         raise StaleError(
-            f"{name}: it was signed {_span(now_ms - signed_at)} ago, longer than the {_span(rules.max_age_ms)} that are allowed "
+            f"{name}: it was signed {span(now_ms - signed_at)} ago, longer than the {span(rules.max_age_ms)} that are allowed "
             "(max-age). Nothing was accepted. Either nobody published meanwhile, or the server holds newer states back."
         )
 
@@ -104,12 +105,12 @@ def _refuse_statement(name: str, said: Statement, rules: Rules, now_ms: int) -> 
     ahead = max(said.signed_at, said.serial) - now_ms
     if ahead > rules.tolerance_ms:
         raise NotYetValidError(
-            f"{name}: its publication statement is dated {_span(ahead)} after this machine's clock, more than "
-            f"{_span(rules.tolerance_ms)}. Nothing was accepted. Look at the clocks of the publisher and of this machine."
+            f"{name}: its publication statement is dated {span(ahead)} after this machine's clock, more than "
+            f"{span(rules.tolerance_ms)}. Nothing was accepted. Look at the clocks of the publisher and of this machine."
         )
     if now_ms > said.expires:
         raise ExpiredError(
-            f"{name}: its publication statement expired {_span(now_ms - said.expires)} ago. Nothing was accepted. Either the "
+            f"{name}: its publication statement expired {span(now_ms - said.expires)} ago. Nothing was accepted. Either the "
             "publisher did not renew it (`kinto-signer refresh`), or the server holds newer states back, or this machine's clock "
             "is wrong."
         )
@@ -154,11 +155,3 @@ def follows(log: Sequence[Mapping[str, Any]], number: int) -> bool | None:
     if previous is None or any(previous == entry["digest"] for entry in log[: number - 1]):
         return False
     return None
-
-
-def _span(milliseconds: int) -> str:
-    """A time span for people: the two units that matter."""
-    seconds = max(milliseconds, 0) // 1000
-    if seconds >= DAY_MS // 1000:
-        return f"{seconds // 86400} d {seconds % 86400 // 3600} h"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min" if seconds >= 3600 else f"{seconds // 60} min {seconds % 60} s"

@@ -21,6 +21,7 @@ from kinto_signer.errors import (
     ConflictError,
     GuardRefusedError,
     KintoSignerError,
+    LockedError,
     MalformedChangesetError,
     NotFoundError,
     OutdatedBaseError,
@@ -93,4 +94,4 @@ def _details(error: KintoSignerError) -> dict[str, Any]:
         return {"reason": "unsignable", "record": error.record or "", "path": error.path}
     if isinstance(error, OutdatedBaseError):
         return {"reason": error.reason, "timestamp": error.timestamp, "hash": error.hash or ""}
-    return {"reason": error.reason}
+    return {"reason": error.reason} | ({"locked": True} if isinstance(error, LockedError) else {})

@@ -20,6 +20,8 @@ CHANGES = "plugins.signer.changes"
 APPROVED_CHANGES = "plugins.signer.approved_changes"
 OLDEST_DRAFT = "plugins.signer.oldest_draft.age_seconds"
 OLDEST_SIGNATURE = "plugins.signer.oldest_signature.age_seconds"
+STATEMENT_LEFT = "plugins.signer.statement.left_seconds"
+CERTIFICATE_LEFT = "plugins.signer.certificate.left_seconds"
 
 _STARTED = "kinto_signer.started"
 _LEAST_S = 1e-6

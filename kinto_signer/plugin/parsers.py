@@ -80,6 +80,12 @@ def _days(text: str) -> int:
     return int(text)
 
 
+def _days_or_0(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text.strip()) or int(text) > 3650:
+        raise ValueError("not a whole number of days from 0 to 3650.")
+    return int(text)
+
+
 def _percent(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,3}", text.strip()) or int(text) > 100:
         raise ValueError("not a whole number from 0 to 100.")
@@ -124,6 +130,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "lifetime": _count,
     "address": _address,
     "days": _days,
+    "days_or_0": _days_or_0,
     "percent": _percent,
     "group": _group,
     "attributes": _attributes,

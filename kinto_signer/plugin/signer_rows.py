@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kinto_signer.core.renewal import DEFAULT
 from kinto_signer.plugin.settings import Setting
 
 _X5U = (
@@ -88,3 +89,38 @@ BACKEND = (
     "What keeps the key: `local` (a PEM file), `autograph` or `pkcs11` (a hardware token). The dotted names of kinto-signer and "
     "kinto-remote-settings are understood too."
 )
+
+HEARTBEAT_ROWS = (
+    Setting(
+        "heartbeat_oldest_signature_days",
+        "days_or_0",
+        str(DEFAULT.oldest_signature_days),
+        "The heartbeat fails where a signature is older than so many days. 0: at no age. Set it to more than `kinto-signer "
+        "refresh --older-than` lets a signature get.",
+    ),
+    Setting(
+        "heartbeat_statement_days_left",
+        "days_or_0",
+        str(DEFAULT.statement_days_left),
+        "The heartbeat fails where less than so many days are left of a statement, or half of its time if that is less.",
+    ),
+    Setting(
+        "heartbeat_certificate_percentage_remaining_validity",
+        "percent",
+        str(DEFAULT.certificate_percentage),
+        "The heartbeat fails where less than this share of a certificate's time is left, within the two limits that follow.",
+    ),
+    Setting(
+        "heartbeat_certificate_min_remaining_days",
+        "days_or_0",
+        str(DEFAULT.certificate_min_days),
+        "Whatever the share, it fails below so many days, or half of the certificate's time if that is less.",
+    ),
+    Setting(
+        "heartbeat_certificate_max_remaining_days",
+        "days_or_0",
+        str(DEFAULT.certificate_max_days),
+        "Whatever the share, it does not fail while more than so many days are left.",
+    ),
+)
+"""Below what the heartbeat fails: about the signatures that S has published."""

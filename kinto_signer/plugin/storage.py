@@ -14,7 +14,7 @@ from kinto.core.utils import COMPARISON
 from kinto_signer.core.canonical import Record
 from kinto_signer.core.changeset import EMPTY, TIMESTAMP_MARKER, Changeset, by_record_id, is_tombstone
 from kinto_signer.core.plan import Held, is_exactly
-from kinto_signer.errors import ConflictError
+from kinto_signer.errors import LockedError
 
 PAGE = 2000
 HIGHEST = "highest_timestamp"
@@ -132,7 +132,7 @@ class StorageRepository:
     def lock(self, name: str, timeout_s: float) -> None:
         """Keep other writers of the collection out until the transaction ends. Nothing to do on memory storage.
 
-        Raises ConflictError if somebody else keeps it longer than `timeout_s`.
+        Raises LockedError if somebody else keeps it longer than `timeout_s`.
         """
         if not self.atomic:
             return
@@ -145,7 +145,7 @@ class StorageRepository:
         except BackendError as error:
             if "lock timeout" not in str(error.original).lower():
                 raise
-            raise ConflictError(
+            raise LockedError(
                 f"{name} is being published or edited by another request, which did not end within {timeout_s:g} s. "
                 "Nothing was changed; try again."
             ) from error

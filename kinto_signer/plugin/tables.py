@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from kinto_signer.plugin.settings import Family, Setting, Table
-from kinto_signer.plugin.signer_rows import BACKEND, KEY_ROWS
+from kinto_signer.plugin.signer_rows import BACKEND, HEARTBEAT_ROWS, KEY_ROWS
 
 _AUTHORITY_ROWS = (
     Setting("url", "url", None, "Address of the Kinto server that readers use, e.g. `https://a.example.org/v1`."),
@@ -173,21 +173,14 @@ SIGNER = Table(
         ),
         Setting("webhook.secret", "text", None, "Key of the HMAC-SHA256 that such an announcement carries.", secret=True),
         Setting("webhook.timeout_seconds", "seconds", "5", "Total time that one announcement may take."),
-        # Names of kinto-signer and kinto-remote-settings that are known, and without effect.
+        *HEARTBEAT_ROWS,
+        # A name of kinto-signer and kinto-remote-settings that is known, and without effect.
         Setting(
             "hard_delete_destination_on_source_deletion",
             "boolean",
             "false",
             "Where a source is deleted, its destination becomes a signed empty state with tombstones.",
             idle=True,
-        ),
-        *(
-            Setting(f"heartbeat_certificate_{name}", "text", default, "A key of its own in a file has no certificate.", idle=True)
-            for name, default in (
-                ("min_remaining_days", "10"),
-                ("max_remaining_days", "30"),
-                ("percentage_remaining_validity", "5"),
-            )
         ),
     ),
     families=(

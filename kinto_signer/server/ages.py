@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from kinto_signer.core.workflow import Status
 from kinto_signer.plugin import metrics
 from kinto_signer.plugin.storage import StorageRepository
+from kinto_signer.server.lasting import milliseconds
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,5 @@ def report(registry: Any, seen: Ages) -> None:
 
 def _age(date: Any, now: float) -> float | None:
     """Seconds since a tracking field's date; None for what is no date."""
-    try:
-        then = datetime.fromisoformat(date)
-    except (TypeError, ValueError):
-        return None
-    return now - then.timestamp()
+    then = milliseconds(date)
+    return None if then is None else now - then / 1000

@@ -72,16 +72,17 @@ class _SignerCheck:
 
     def run(self) -> list[Subject]:
         """Ask every authority about itself; returns what is then to be examined."""
-        places = {settings: self._ask(settings, resources) for settings, resources in self._authorities().items()}
+        asked = {settings: self._ask(settings, resources) for settings, resources in self._authorities().items()}
         found: dict[str, Subject] = {}
         for resource in self.resources:
-            servers = {settings: places[settings] for settings in self.signing.authorities(resource) if places[settings]}
+            servers = {settings: asked[settings] for settings in self.signing.authorities(resource) if asked[settings]}
             own = (SignedCopy(self.storage),) if self.readable else ()
             names = set(self._names(resource))
             for settings in servers:
                 names |= set(self._listed(resource, settings))
             for name in sorted(names):
-                found[name] = Subject(name, self.signing.trust(resource), (*own, *filter(None, servers.values())))
+                places = (*own, *filter(None, servers.values()))
+                found[name] = Subject(name, self.signing.trust(resource), places, self.signing.thresholds(resource))
         self.findings += self._sources()
         return [subject for subject in found.values() if subject.places]
 

@@ -1,4 +1,5 @@
 """``__heartbeat__``: does signing work, and did the last publications reach the authorities? No network is used.
+`server.watching` adds whether what was published is renewed in time.
 
 Whether signing works is kept for a minute, since probes come often. An authority that failed shows as false, or as null where it
 is not required, which Kinto does not count as a failure. The ages in the metrics are looked up as often as signing is tried.
@@ -20,6 +21,7 @@ from kinto_signer.errors import SigningError
 from kinto_signer.server import ages
 from kinto_signer.server.signing import Signing
 from kinto_signer.server.status import sources
+from kinto_signer.server.watching import Signatures
 from kinto_signer.signers.several import Named, SignerSet
 
 logger = logging.getLogger(__name__)
@@ -27,11 +29,11 @@ logger = logging.getLogger(__name__)
 KEPT_S = 60.0
 
 
-def heartbeats(registry: Any) -> dict[str, Callable[[Any], bool | None]]:
-    """``signer``, and ``signer.authority.LABEL`` for each authority of a configured resource."""
+def heartbeats(registry: Any) -> dict[str, Callable[[Any], Any]]:
+    """``signer``, ``signer.signatures``, and ``signer.authority.LABEL`` for each authority of a configured resource."""
     signing: Signing = registry.signing
     labels = {settings.label for resource in signing.resources.configured for settings in signing.authorities(resource)}
-    found: dict[str, Callable[[Any], bool | None]] = {"signer": Heartbeat(registry)}
+    found: dict[str, Callable[[Any], Any]] = {"signer": Heartbeat(registry), "signer.signatures": Signatures(registry)}
     return found | {f"signer.authority.{label}": partial(_reached, registry, label) for label in sorted(labels)}
 
 

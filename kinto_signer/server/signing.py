@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kinto_signer.core.freshness import DAY_MS
+from kinto_signer.core.renewal import Thresholds
 from kinto_signer.core.trust import Trust
 from kinto_signer.core.workflow import FourEyes
 from kinto_signer.errors import ConfigurationError
@@ -146,6 +147,21 @@ class Signing:
             return self.settings.get(name, resource.source.bucket, resource.source.collection)
 
         return StatementSettings(get("statement_lifetime_days") * DAY_MS, get("audience") or None) if get("statement") else None
+
+    def thresholds(self, resource: Resource) -> Thresholds:
+        """Below what the heartbeat fails."""
+
+        def get(name: str) -> int:
+            found: int = self.settings.get(f"heartbeat_{name}", resource.source.bucket, resource.source.collection)
+            return found
+
+        return Thresholds(
+            get("oldest_signature_days"),
+            get("statement_days_left"),
+            get("certificate_percentage_remaining_validity"),
+            get("certificate_min_remaining_days"),
+            get("certificate_max_remaining_days"),
+        )
 
     def refuse_statements_without_digests(self, resource: Resource) -> None:
         """Raises ConfigurationError where statements are to be signed by what signs nothing but collections."""

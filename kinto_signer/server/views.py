@@ -8,11 +8,13 @@ from kinto.core import Service
 from pyramid.security import NO_PERMISSION_REQUIRED
 
 from kinto_signer.errors import KintoSignerError, NotFoundError, WorkflowError, worst_exit_code
+from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.resources import Resource
 from kinto_signer.server.adopting import Adopted, take_over
 from kinto_signer.server.pushing import Pushed, choose, push
 from kinto_signer.server.status import sources, status
 from kinto_signer.server.values import lock
+from kinto_signer.validities import iso
 
 status_service = Service(name="signer-status", path="/signer/status", description="What S and its authorities hold")
 push_service = Service(name="signer-push", path="/signer/push", description="Bring authorities up to date from S")
@@ -21,9 +23,11 @@ adopt_service = Service(name="signer-adopt", path="/signer/adopt", description="
 
 @status_service.get(permission=NO_PERMISSION_REQUIRED, tags=["Signer"], operation_id="get_signer_status")
 def get_status(request: Any) -> dict[str, Any]:
-    """``?collection=BUCKET/COLLECTION``: one source; without it all of them."""
+    """``?collection=BUCKET/COLLECTION``: one source; without it all of them. ``now``: this machine's clock."""
     _refuse_strangers(request)
-    return {"data": [status(request.registry, resource) for resource in _chosen(request, request.GET.get("collection"))]}
+    silent: dict[str, str] = {}
+    chosen = _chosen(request, request.GET.get("collection"))
+    return {"data": [status(request.registry, resource, silent) for resource in chosen], "now": iso(now_ms())}
 
 
 @push_service.post(permission=NO_PERMISSION_REQUIRED, tags=["Signer"], operation_id="post_signer_push")

@@ -13,7 +13,8 @@ from typing import Any
 
 import platformdirs
 
-from kinto_signer.core.freshness import DAY_MS, Rules
+from kinto_signer.core import spans
+from kinto_signer.core.freshness import Rules
 from kinto_signer.core.public_key import parse_fingerprint
 from kinto_signer.core.trust import Trust
 from kinto_signer.errors import ConfigurationError
@@ -28,9 +29,6 @@ APPLICATION = "kinto-updater"
 DEFAULT_DEADLINE_S = 300.0
 DEFAULT_MAX_SIZE_MIB = 64.0
 FORMATS = ("text", "json")
-_SPAN = re.compile(r"([1-9][0-9]{0,8})([dhms])\Z")
-_UNITS_MS = {"d": DAY_MS, "h": 3_600_000, "m": 60_000, "s": 1000}
-SPAN_WANTED = "a number of days, hours, minutes or seconds such as 7d, 36h, 90m or 30s"
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Options:
 
     def rules(self) -> Rules:
         """What is asked of publication statements, and of the age of what the server offers. Raises ConfigurationError."""
-        age = None if self.max_age is None else parse_span_ms(self.max_age)
+        age = None if self.max_age is None else spans.parse_span_ms(self.max_age)
         return Rules(required=bool(self.require_statement), audience=self.audience, max_age_ms=age)
 
     def policies(self) -> Policies | None:
@@ -108,14 +106,6 @@ class Settings:
         """The policy for a collection: `places`, by bucket or bucket/collection, before `trust`. Raises ConfigurationError."""
         everywhere = {} if self.trust is None else {"": self.trust}
         return Policies({**everywhere, **self.places})(name)
-
-
-def parse_span_ms(text: str) -> int:
-    """A span of time such as ``7d``, ``36h``, ``90m`` or ``30s``, in milliseconds. Raises ConfigurationError."""
-    found = _SPAN.match(text)
-    if found is None:
-        raise ConfigurationError(f"{text!r} is no span of time: {SPAN_WANTED} is needed.")
-    return int(found[1]) * _UNITS_MS[found[2]]
 
 
 def default_config() -> Path:
@@ -248,8 +238,8 @@ class _Reader:
 
     def span(self, key: str) -> str | None:
         value = self.text(key)
-        if value is not None and not _SPAN.match(value):
-            raise _BadValue(key, value, SPAN_WANTED)
+        if value is not None and not spans.is_span(value):
+            raise _BadValue(key, value, spans.WANTED)
         return value
 
     def path(self, key: str) -> Path | None:
