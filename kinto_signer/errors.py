@@ -199,9 +199,9 @@ class RollbackError(VerificationError):
     reason = "rollback"
 
     def __init__(self, collection: str, ours: int, theirs: int) -> None:
-        offers = f"offers the state of {theirs}" if theirs else "does not have it any more, which is"
+        offered = f"the state of {theirs} is offered," if theirs else "the server does not have it any more, which is"
         super().__init__(
-            f"{collection}: the server {offers}, older than {ours}, which was verified here before. "
+            f"{collection}: {offered} older than {ours}, which was verified here before. "
             f"The local copy was kept. Ask the publisher; to accept an older state anyway: "
             f"`kinto-updater reset {collection} --accept-older`."
         )
@@ -216,7 +216,7 @@ class OlderStatementError(RollbackError):
         super().__init__(collection, ours, theirs)
         said = (
             f"{collection}: its publication statement has the serial {theirs}, lower than {ours}, which was verified here. "
-            "Nothing was accepted: the server shows an older state. Ask the publisher; for a reader to accept it anyway: "
+            "Nothing was accepted: an older state is shown. Ask the publisher; for a reader to accept it anyway: "
             f"`kinto-updater reset {collection} --accept-older`."
         )
         self.args = (said,)

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from kinto_signer.cli import updater
+from kinto_signer.core.freshness import DAY_MS, Rules
 from kinto_signer.core.trust import PublicKey
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.trusting import Pins
+from kinto_signer.updater.policies import GivenRules, TrustTable
 from kinto_signer.updater.settings import Options, default_cache, default_config, gather_settings, read_options
 from tests.support import servers
 from tests.support.certificates import SIGNER, make_pki
@@ -102,8 +104,11 @@ MISTAKES = {
     "trust = 5": "a table named by a bucket",
     "[trust.'main/../x']\npublic_keys = ['a']": "a table named by a bucket",
     "[trust.'a/b/c']\npublic_keys = ['a']": "a table named by a bucket",
-    "[trust.main]\nserver = 'a'": "with public_keys, x5u_roots, signer_ids, chains is needed",
+    "[trust.main]\nserver = 'a'": "chains, require_statement, audience, max_age is needed",
     "[trust.main]\npublic_keys = 'a'": "a list of texts is needed",
+    "[trust.main]\nmax_age = '7'": r"line 2 \(max_age = '7'\): .*7d, 36h",
+    "[trust.main]\nrequire_statement = 1": "true or false is needed",
+    "[trust.main]\naudience = ''": "a text is needed",
     "at = 5": "`at` is unknown",
     "server = \nformat = 1": "not proper TOML: .*line 1",
     "a = 1\na = 2\nb = 3": "not proper TOML: .*line 2",
@@ -187,9 +192,13 @@ def test_keys_by_digest_and_roots(tmp_path):
         (CHAINED | {"tolerance_seconds": 10**9}, "would end the end of certificates"),
         (CHAINED | {"tolerance_seconds": -1.0}, "A tolerance of -1 seconds"),
         (CHAINED | {"x5u_hosts": ("https://x/",)}, "'https://x/' is not a host"),
-        ({"public_keys": None, "trust": {"other": Pins(x5u_roots=(ROOT,), signer_ids=(SIGNER,))}}, "^main/a: no trusted key"),
-        ({"trust": {"main": Pins()}}, r'\[trust."main"\] names no key and no root'),
-        ({"trust": {"main": Pins(signer_ids=(SIGNER,))}}, "names no key and no root"),
+        (
+            {"public_keys": None, "trust": {"other": TrustTable(Pins(x5u_roots=(ROOT,), signer_ids=(SIGNER,)))}},
+            "^main/a: no trusted key",
+        ),
+        ({"trust": {"main": TrustTable()}}, r'\[trust."main"\] names no key and no root'),
+        ({"trust": {"main": TrustTable(Pins(signer_ids=(SIGNER,)))}}, "names no key and no root"),
+        ({"trust": {"main": TrustTable(Pins(()), GivenRules(True))}}, "names no key and no root"),
     ],
 )
 def test_policies_that_are_none(tmp_path, changed, message):
@@ -223,7 +232,9 @@ def test_the_most_specific_policy_counts_as_a_whole(tmp_path):
 def test_flags_replace_the_policies_of_the_file(tmp_path):
     """Whoever names a key on the command line trusts that one, and nothing that a file adds to it."""
     key, root = Path("a.pem"), ("r",)
-    written = Options(public_keys=(key,), x5u_roots=root, signer_ids=("s",), trust={"main": Pins((key,))}, chains=(key,))
+    written = Options(
+        public_keys=(key,), x5u_roots=root, signer_ids=("s",), trust={"main": TrustTable(Pins((key,)))}, chains=(key,)
+    )
     merged = written.overridden_by(Options(x5u_roots=("q",), signer_ids=("t",)))
     assert (merged.public_keys, merged.x5u_roots, merged.signer_ids, merged.trust) == (None, ("q",), ("t",), None)
     merged = written.overridden_by(Options(public_keys=(Path("b.pem"),)))
@@ -231,6 +242,42 @@ def test_flags_replace_the_policies_of_the_file(tmp_path):
     assert written.overridden_by(Options(format="json")) == Options(**{**vars(written), "format": "json"})
     merged = written.overridden_by(Options(chains=(Path("c"),)))  # trusted for nothing
     assert (merged.x5u_roots, merged.chains) == (root, (Path("c"),))
+
+
+RULED = """
+public_keys = ["signer-public.pem"]
+require_statement = true
+audience = "production"
+max_age = "7d"
+[trust.main]
+max_age = "1d"
+[trust."main/b"]
+require_statement = false
+public_keys = ["other-public.pem"]
+"""
+
+
+def test_each_rule_counts_from_the_most_specific_place_that_has_it(tmp_path):
+    write_key_pair(tmp_path)
+    other = write_key_pair(tmp_path, "other")
+    options = read_options(write(tmp_path, RULED))
+    rules, policies = options.rules(), options.policies()
+    assert rules("else/a") == Rules(True, "production", 7 * DAY_MS)
+    assert rules("main/a") == Rules(True, "production", DAY_MS)
+    assert rules("main/b") == Rules(False, "production", DAY_MS), "another key takes no rule away"
+    assert policies("main/a") == policies("else/a"), "and rules alone take no key away"
+    assert policies("main/b").keys[0].pem == other.public.read_bytes()
+    assert Options().rules()("main/a") == Rules()
+
+
+def test_flags_overrule_a_rule_everywhere_and_keys_overrule_no_rule(tmp_path):
+    written = read_options(write(tmp_path, RULED))
+    rules = written.overridden_by(Options(require_statement=True, max_age="2d")).rules()
+    assert {rules(name) for name in ("else/a", "main/a", "main/b")} == {Rules(True, "production", 2 * DAY_MS)}
+    merged = written.overridden_by(Options(public_keys=(Path("new.pem"),)))
+    assert merged.rules() == written.rules()
+    assert all(table.pins == Pins() for table in merged.trust.values())
+    assert written.overridden_by(Options(format="json")).trust == written.trust
 
 
 def test_a_private_key_is_no_public_key(tmp_path):

@@ -117,7 +117,7 @@ def test_what_a_new_reader_is_shown(reader, with_statements):
 
 
 def test_a_reader_of_production_does_not_take_staging(reader):
-    meant = stated(reader.key, reader.held, audience="production")
+    meant = stated(reader.key, reader.held, audience="production", now=NOW - 1000)
     staging = stated(reader.key, reader.next, audience="staging")
     assert reader.gather(meant, "--audience", "production") == (0, "none")
     assert reader.gather(staging, "--audience", "production") == (3, "other-collection")

@@ -10,62 +10,35 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from click import get_current_context
 
 from kinto_signer import __version__
-from kinto_signer.cli import output, statements, times
+from kinto_signer.cli import output, statements
 from kinto_signer.cli.progress import Progress
 from kinto_signer.cli.times import Clock
+from kinto_signer.cli.trust_flags import FILE, judging, trusting
 from kinto_signer.core.changeset import Changeset
 from kinto_signer.core.freshness import refuse_untimely
-from kinto_signer.core.statement import check_published, peek
+from kinto_signer.core.statement import peek
 from kinto_signer.core.trust import PublicKey
 from kinto_signer.errors import ConfigurationError, KintoSignerError, NotFoundError, worst_exit_code
 from kinto_signer.remote import check_name
 from kinto_signer.transport import Deadline
 from kinto_signer.transport.chains import ChainFetcher
 from kinto_signer.trusting import PIN_NAMES
-from kinto_signer.updater import Cache, open_cache
+from kinto_signer.updater import Cache, open_cache, open_file
 from kinto_signer.updater.cache import SqliteRepository
-from kinto_signer.updater.chain_sources import at_hand
 from kinto_signer.updater.files import exclusive
 from kinto_signer.updater.gather import Gathering, Outcome
 from kinto_signer.updater.policies import Policies
-from kinto_signer.updater.saved import load
-from kinto_signer.updater.settings import DEFAULT_DEADLINE_S, FORMATS, Options, gather_settings, read_options
+from kinto_signer.updater.settings import DEFAULT_DEADLINE_S, FORMATS, Options, file_settings, gather_settings, read_options
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 RESET_WAIT_S = 60
 
 config_option = click.option("--config", type=FILE, help="Configuration file in TOML; flags override it.")
 cache_option = click.option("--cache", type=DIRECTORY, help="Directory of the local copy.")
-trust_options = (
-    click.option("--public-key", "public_keys", type=FILE, multiple=True, help="A key you trust: PEM file, or its SHA-256."),
-    click.option("--x5u-root", "x5u_roots", multiple=True, metavar="SHA256", help="A root you trust for certificate chains."),
-    click.option("--signer-id", "signer_ids", multiple=True, metavar="NAME", help="Whose certificate below a root is accepted."),
-    click.option("--chain", "chains", type=FILE, multiple=True, help="Chain file (PEM) instead of fetching it; not trusted."),
-    click.option("--x5u-host", "x5u_hosts", multiple=True, metavar="HOST[:PORT]", help="Chains may be fetched from there."),
-    click.option("--tolerance", type=float, metavar="SECONDS", help="By which the clock may miss a certificate's time; 0."),
-    click.option("--at", callback=times.parse, metavar="TIME", help="Verify as of then: ISO 8601, or epoch seconds."),
-)
-statement_options = (
-    click.option(
-        "--require-statement/--no-require-statement", default=None, help="Take no state without a publication statement."
-    ),
-    click.option("--audience", metavar="NAME", help="Take statements for this audience only."),
-    click.option("--max-age", metavar="SPAN", help="Take nothing that was signed longer ago: 7d, 36h, 90m."),
-)
 format_option = click.option("--format", "format_", type=click.Choice(FORMATS), help="How to print the result.")
-
-
-def trusting(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the flags that say whom to trust. They may be repeated, and replace the file's policies as a whole."""
-    return functools.reduce(lambda decorated, option: option(decorated), reversed(trust_options), command)
-
-
-def judging(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the flags about publication statements and age."""
-    return functools.reduce(lambda decorated, option: option(decorated), reversed(statement_options), command)
 
 
 def with_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -117,25 +90,30 @@ def cli(verbose: int) -> None:
 @click.option("--json", "json_", type=DIRECTORY, help="Also write DIR/BUCKET/COLLECTION.json.")
 @click.option("--auth-file", type=FILE, help="File, mode 0600, with `user:password` or `Bearer TOKEN`.")
 @click.option("--deadline", type=float, metavar="SECONDS", help="For the whole run; 300 by default.")
+@click.option("--from-file", "files", type=FILE, multiple=True, help="Take what `export` wrote, instead of asking a server.")
 @format_option
 @config_option
 @with_options
-def gather_changes(options: Options, at: Clock) -> int:
+def gather_changes(options: Options, files: tuple[Path, ...], at: Clock) -> int:
     """Fetch what changed on SERVER, such as https://kinto.example/v1, since the last run, and verify it."""
-    settings = gather_settings(options)
+    if files and get_current_context().params["server"]:
+        raise ConfigurationError("Give either a server or `--from-file`: the server would not be asked.")
+    settings = file_settings(options) if files else gather_settings(options)
     with Progress() as progress:
-        outcomes = Gathering(settings, at, on_bytes=progress.add_bytes).run(progress.begin)
+        gathering = Gathering(settings, at, on_bytes=progress.add_bytes)
+        outcomes = gathering.run_files(files, progress.begin) if files else gathering.run(progress.begin)
     code = worst_exit_code(outcome.error.exit_code for outcome in outcomes if outcome.error)
     if options.format == "json":
         listed = [_outcome_object(outcome) for outcome in outcomes]
-        output.print_json({"exit_code": code, "server": settings.server, "cache": str(settings.cache), "collections": listed})
+        where = {"server": settings.server or None, "cache": str(settings.cache)}
+        output.print_json({"exit_code": code, **where, "collections": listed})
         return code
     for outcome in outcomes:
         if outcome.error:
             kept = f" Held and kept: the state of {output.iso_ms(outcome.timestamp)}." if outcome.timestamp else ""
-            print(_with_name(outcome.name, outcome.error) + kept, file=sys.stderr)
+            print(_with_name(str(outcome.file or outcome.name), outcome.error) + kept, file=sys.stderr)
         else:
-            print(_outcome_line(outcome))
+            print(f"{outcome.file}: {_outcome_line(outcome)}" if outcome.file else _outcome_line(outcome))
     return code
 
 
@@ -188,12 +166,36 @@ def verify(options: Options, collections: tuple[str, ...], files: tuple[Path, ..
     rules = options.rules()
 
     def describe(name: str, state: Changeset, key: PublicKey, _cache: Cache) -> dict[str, Any]:
-        refuse_untimely(name, peek(state.metadata), state.timestamp, rules, int(at() * 1000))
+        refuse_untimely(name, peek(state.metadata), state.timestamp, rules(name), int(at() * 1000))
         if options.format != "json":
             print(_state_line(name, state, key))
         return _state_object(name, state, key)
 
     return _each_of_the_cache(options, at, collections, describe)
+
+
+@cli.command()
+@click.argument("collection", metavar="BUCKET/COLLECTION")
+@click.argument("file", type=FILE)
+@cache_option
+@trusting
+@judging
+@format_option
+@config_option
+@with_options
+def export(options: Options, collection: str, file: Path, at: Clock) -> int:
+    """Write what the local copy holds of a collection to FILE, to be carried to a machine without a network.
+
+    Signature, statement and certificate chains go along; `gather-changes --from-file FILE` takes it there.
+    """
+    name, rules = check_name(collection), options.rules()
+    with open_cache(options.cache_directory, policies=options.policies(), now=at) as cache:
+        state, key = cache.export(name, file, rules(name))
+    if options.format == "json":
+        output.print_json({"exit_code": 0, "file": str(file), **_state_object(name, state, key)})
+    else:
+        print(f"{file}: {_state_line(name, state, key)}")
+    return 0
 
 
 @cli.command()
@@ -251,19 +253,18 @@ def _verify_files(options: Options, policies: Policies, at: Clock, files: tuple[
     """Verify saved files. A collection named beside one file is what that file has to be about."""
     if collections and (len(files), len(collections)) != (1, 1):
         raise ConfigurationError("With `--file`, name a collection only for one single file.")
+    wanted, rules = check_name(collections[0]) if collections else None, options.rules()
     deadline = Deadline(options.deadline_seconds or DEFAULT_DEADLINE_S)
     fetcher = ChainFetcher(options.allowed_hosts(), lambda: deadline)
     found, codes = [], []
     for path in files:
         try:
-            said, state = load(path)
-            name = check_name(collections[0]) if collections else said
-            trust, _ = at_hand(policies(name), at, fetcher)
-            key, stated = check_published(name, state, trust)
-            refuse_untimely(name, stated, state.timestamp, options.rules(), int(at() * 1000))
-            found.append({"file": str(path)} | _state_object(name, state, key))
+            one = open_file(
+                path, policies=policies, name=wanted, rules=rules, chains=fetcher, now=at, max_bytes=options.max_size_bytes
+            )
+            found.append({"file": str(path)} | _state_object(one.name, one.changeset, one.key))
             if options.format != "json":
-                print(f"{path}: {_state_line(name.strip('/') or 'unnamed', state, key)}")
+                print(f"{path}: {_state_line(one.name.strip('/') or 'unnamed', one.changeset, one.key)}")
         except KintoSignerError as error:
             codes.append(error.exit_code)
             found.append({"file": str(path), "error": output.error_object(error)})
@@ -277,7 +278,8 @@ def _verify_files(options: Options, policies: Policies, at: Clock, files: tuple[
 
 def _outcome_object(outcome: Outcome) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "collection": outcome.name,
+        **({"file": str(outcome.file)} if outcome.file else {}),
+        "collection": outcome.name or None,
         "status": outcome.status,
         "timestamp": outcome.timestamp,
         "signed_at": output.iso_ms(outcome.timestamp) if outcome.timestamp else None,

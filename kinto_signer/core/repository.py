@@ -161,7 +161,7 @@ class Verify(Middleware):
         held = self.inner.changeset(name)
         if held.digests().hash != state.digests().hash:
             raise SameTimestampError(
-                f"{name}: the server offers another content under the timestamp {state.timestamp} that is held here. "
+                f"{name}: another content is offered under the timestamp {state.timestamp} that is held here. "
                 "The local copy was kept. Somebody signed two contents under one timestamp: ask the publisher."
             )
 

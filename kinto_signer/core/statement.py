@@ -131,8 +131,8 @@ def open_statement(name: str, attributes: Mapping[str, Any], trust: Trust) -> Si
     bucket, _, collection = name.partition("/")
     if (bucket and statement.bucket != bucket) or (collection and statement.collection != collection):
         raise OtherCollectionError(
-            f"{about} is about another collection, {statement.name[:160]!r}. Nothing was accepted: the server shows one "
-            "collection's state as another's."
+            f"{about} is about another collection, {statement.name[:160]!r}. Nothing was accepted: one collection's "
+            "state is shown as another's."
         )
     return Signed(statement, _digest(found.payload))
 

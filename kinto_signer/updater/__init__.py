@@ -9,6 +9,6 @@ For programs::
             ...
 """
 
-from kinto_signer.updater.reading import Cache, open_cache
+from kinto_signer.updater.reading import Cache, VerifiedFile, open_cache, open_file
 
-__all__ = ["Cache", "open_cache"]
+__all__ = ["Cache", "VerifiedFile", "open_cache", "open_file"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from kinto_signer.errors import BusyError, StorageError
+from kinto_signer.errors import BusyError, ConfigurationError, StorageError, TooLargeError
 
 LOCK_POLL_S = 0.05
 
@@ -21,7 +23,8 @@ def new_file(path: Path) -> Iterator[Path]:
     os.close(descriptor)
     temporary = Path(name)
     try:
-        temporary.chmod(0o666 & ~_umask())
+        with contextlib.suppress(PermissionError):  # FAT has no such modes
+            temporary.chmod(0o666 & ~_umask())
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
@@ -45,6 +48,47 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise StorageError(f"{path}: cannot be written ({error.strerror}). What was there before is still there.") from error
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """The same for a file that a person named: its folder has to be there, and a link or a device is not replaced.
+
+    Raises ConfigurationError, StorageError.
+    """
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"{path}: there is no folder {path.parent}. Nothing was written.")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise ConfigurationError(f"{path}: no ordinary file, and not replaced by one. Nothing was written.")
+    write_atomically(path, content)
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """The content of an ordinary file, which a link may lead to. Nothing is opened that might wait, or do something.
+
+    Raises ConfigurationError if it cannot be read, TooLargeError.
+    """
+    try:
+        _refuse_extraordinary(path, path.stat())
+        with open(path, "rb", opener=_open_at_once) as stream:
+            _refuse_extraordinary(path, os.fstat(stream.fileno()))
+            content = stream.read(max_bytes + 1)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+    if len(content) > max_bytes:
+        raise TooLargeError(
+            f"{path}: more than {max_bytes} bytes. Nothing was accepted. If it is meant, raise `max_size_mib` in the "
+            "configuration."
+        )
+    return content
+
+
+def _refuse_extraordinary(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigurationError(f"{path}: no ordinary file. Nothing was read.")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove temporary files beside `path` that a killed process left. Call it while nobody else writes `path`."""
     for leftover in path.parent.glob(f".{path.name}.*.new*"):
@@ -57,6 +101,9 @@ def sync_directory(directory: Path) -> None:
         descriptor = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # file systems that cannot do this for a directory
+                raise
         finally:
             os.close(descriptor)
 

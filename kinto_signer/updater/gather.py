@@ -1,17 +1,17 @@
-"""gather-changes: bring the cache up to date with a server, collection by collection."""
+"""gather-changes: bring the cache up to date with a server, or with files, collection by collection."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from kinto_signer.core.changeset import EMPTY, Changeset
 from kinto_signer.core.freshness import refuse_untimely
-from kinto_signer.core.repository import Source, Synchronizer, Verify
+from kinto_signer.core.repository import MemoryRepository, Source, Synchronizer, Verify
 from kinto_signer.core.statement import check_published
 from kinto_signer.core.trust import Trust
 from kinto_signer.errors import CorruptCacheError, KintoSignerError, NotFoundError, TryLaterError, VerificationError
@@ -20,6 +20,7 @@ from kinto_signer.transport import Deadline, Limits, Session
 from kinto_signer.transport.chains import ChainFetcher
 from kinto_signer.updater.cache import SqliteRepository
 from kinto_signer.updater.chain_sources import at_hand
+from kinto_signer.updater.file_source import open_source
 from kinto_signer.updater.files import exclusive, remove_leftovers
 from kinto_signer.updater.reading import open_for_update
 from kinto_signer.updater.saved import path_of, save
@@ -33,7 +34,8 @@ class Outcome:
     """What became of one collection.
 
     timestamp: of what is held afterwards, integer milliseconds, 0 if nothing is. before: of what was held. changes: how
-    many records and tombstones travelled. key: the fingerprint of the key that signed it.
+    many records and tombstones travelled. key: the fingerprint of the key that signed it. file: where it came from, if it was
+    no server; the name is empty if the file could not be read so far.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Outcome:
     key: str = ""
     json: Path | None = None
     error: KintoSignerError | None = None
+    file: Path | None = None
 
     @property
     def status(self) -> str:
@@ -53,7 +56,7 @@ class Outcome:
 
 
 class Gathering:
-    """One run: one server, one deadline, one cache. After an error with a collection the others go on."""
+    """One run: one server or some files, one deadline, one cache. After an error with a collection the others go on."""
 
     def __init__(
         self,
@@ -64,9 +67,11 @@ class Gathering:
         self.settings = settings
         self.clock = clock
         self.deadline = Deadline(settings.deadline_s)
-        limits = Limits(max_size_bytes=settings.max_size_bytes)
-        session = Session(settings.server, settings.credentials, deadline=self.deadline, limits=limits, on_bytes=on_bytes)
-        self.source = _Existing(RemoteRepository(session))
+        self.source: Source = MemoryRepository()
+        if settings.server:
+            limits = Limits(max_size_bytes=settings.max_size_bytes)
+            session = Session(settings.server, settings.credentials, deadline=self.deadline, limits=limits, on_bytes=on_bytes)
+            self.source = _Existing(RemoteRepository(session))
         self.fetcher = ChainFetcher(settings.x5u_hosts, lambda: self.deadline)
         self.lock = settings.cache / "update.lock"
         self._examined = False
@@ -76,10 +81,22 @@ class Gathering:
         outcomes = []
         for name in self.settings.collections:
             progress(name)
-            outcomes.append(self._outcome(name))
+            outcomes.append(self._outcome(name, self.source))
         return outcomes
 
-    def _outcome(self, name: str) -> Outcome:
+    def run_files(self, files: Iterable[Path], progress: Callable[[str], None] = lambda name: None) -> list[Outcome]:
+        """The same from files, one after the other. No network is used but for chains, from hosts that were named for them."""
+        outcomes = []
+        for path in files:
+            progress(str(path))
+            try:
+                name, source = open_source(path, self.settings.collections, self.settings.max_size_bytes)
+                outcomes.append(replace(self._outcome(name, source), file=path))
+            except KintoSignerError as error:
+                outcomes.append(Outcome("", error=error, file=path))
+        return outcomes
+
+    def _outcome(self, name: str, source: Source) -> Outcome:
         before = 0
         try:
             trust = self.settings.trust_for(name)
@@ -87,8 +104,8 @@ class Gathering:
                 repository = self._sound_repository()
                 before, kept = repository.timestamp(name), repository.policy(name)
                 trust, chains = at_hand(trust, self.clock, kept.chains, self.fetcher)
-                verify = open_for_update(self.settings.cache, trust, self._now_ms, chains.used, self.settings.rules)
-                applied = self._sync(name, verify, repository, trust)
+                verify = open_for_update(self.settings.cache, trust, self._now_ms, chains.used, self.settings.rules(name))
+                applied = self._sync(name, source, verify, repository, trust)
                 return self._describe(name, before, applied, repository, trust)
         except KintoSignerError as error:
             logger.debug("%s", name, exc_info=True)
@@ -109,8 +126,8 @@ class Gathering:
             self._put_aside(repository, error)
         return repository
 
-    def _sync(self, name: str, verify: Verify, repository: SqliteRepository, trust: Trust) -> Changeset:
-        synchronizer = Synchronizer(self.source, verify)
+    def _sync(self, name: str, source: Source, verify: Verify, repository: SqliteRepository, trust: Trust) -> Changeset:
+        synchronizer = Synchronizer(source, verify)
         try:
             return synchronizer.sync(name)
         except CorruptCacheError as error:
@@ -127,7 +144,7 @@ class Gathering:
             return
         _, found = check_published(name, state, trust)
         try:
-            refuse_untimely(name, found, state.timestamp, self.settings.rules, self._now_ms())
+            refuse_untimely(name, found, state.timestamp, self.settings.rules(name), self._now_ms())
         except VerificationError as error:
             error.args = (f"{error.message} That is about the local copy; nothing newer could be had: {why.message}",)
             raise error from why

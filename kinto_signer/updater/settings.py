@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from typing import Any
 import platformdirs
 
 from kinto_signer.core import spans
-from kinto_signer.core.freshness import Rules
 from kinto_signer.core.public_key import parse_fingerprint
 from kinto_signer.core.trust import Trust
 from kinto_signer.errors import ConfigurationError
@@ -23,7 +22,7 @@ from kinto_signer.transport.chains import AllowedHost
 from kinto_signer.transport.credentials import read_credentials, read_file
 from kinto_signer.transport.session import check_server_url
 from kinto_signer.trusting import PIN_NAMES, TRUSTED, Pins
-from kinto_signer.updater.policies import Policies
+from kinto_signer.updater.policies import RULE_NAMES, GivenRules, PlacedRules, Policies, TrustTable
 
 APPLICATION = "kinto-updater"
 DEFAULT_DEADLINE_S = 300.0
@@ -43,7 +42,7 @@ class Options:
     chains: tuple[Path, ...] | None = None
     x5u_hosts: tuple[str, ...] | None = None
     tolerance_seconds: float | None = None
-    trust: Mapping[str, Pins] | None = None
+    trust: Mapping[str, TrustTable] | None = None
     cache: Path | None = None
     json: Path | None = None
     auth_file: Path | None = None
@@ -56,39 +55,56 @@ class Options:
 
     def overridden_by(self, flags: Options) -> Options:
         """These options, with what `flags` say instead where they say something."""
-        ours, theirs = vars(self), vars(flags)
-        if any(theirs[name] is not None for name in TRUSTED):  # a policy is replaced as a whole, or more would be trusted
-            ours = {**ours, **dict.fromkeys((*PIN_NAMES, "trust"))}
+        ours, theirs = dict(vars(self)), vars(flags)
+        trusting = any(theirs[name] is not None for name in TRUSTED)
+        if trusting:  # a policy is replaced as a whole, or more would be trusted
+            ours |= dict.fromkeys(PIN_NAMES)
+        ruled = [name for name in RULE_NAMES if theirs[name] is not None]
+        if self.trust and (trusting or ruled):  # a flag is meant for every collection
+            tables = {place: table.without(pins=trusting, rules=ruled) for place, table in self.trust.items()}
+            ours["trust"] = {place: table for place, table in tables.items() if table} or None
         return Options(**{name: ours[name] if theirs[name] is None else theirs[name] for name in ours})
 
     @property
     def cache_directory(self) -> Path:
         return self.cache or default_cache()
 
+    @property
+    def max_size_bytes(self) -> int:
+        """Of one answer of a server, or of one file."""
+        return int((DEFAULT_MAX_SIZE_MIB if self.max_size_mib is None else self.max_size_mib) * 2**20)
+
     def allowed_hosts(self) -> tuple[AllowedHost, ...]:
         """Where certificate chains may be fetched from. Raises ConfigurationError."""
         return tuple(AllowedHost.parse(text) for text in self.x5u_hosts or ())
 
-    def rules(self) -> Rules:
-        """What is asked of publication statements, and of the age of what the server offers. Raises ConfigurationError."""
-        age = None if self.max_age is None else spans.parse_span_ms(self.max_age)
-        return Rules(required=bool(self.require_statement), audience=self.audience, max_age_ms=age)
+    def rules(self) -> PlacedRules:
+        """What is asked of publication statements, and of the age of what is offered. Raises ConfigurationError."""
+        own = GivenRules(**{name: getattr(self, name) for name in RULE_NAMES})
+        placed = {place: table.rules for place, table in (self.trust or {}).items()}
+        return PlacedRules({place: given.parsed() for place, given in {"": own, **placed}.items()})
 
     def policies(self) -> Policies | None:
         """What is trusted for each collection, every file loaded; None where nothing was said. Raises ConfigurationError."""
         found = {}
         own = Pins(**{name: getattr(self, name) for name in PIN_NAMES})
-        for place, pins in {"": own, **(self.trust or {})}.items():
-            if place or any(vars(own).values()):
-                if place and not (pins.public_keys or pins.x5u_roots):
-                    raise ConfigurationError(f'[trust."{place}"] names no key and no root: nothing could be verified with it.')
-                found[place] = pins.trust(self.tolerance_seconds or 0)
+        if any(vars(own).values()):
+            found[""] = own.trust(self.tolerance_seconds or 0)
+        for place, table in (self.trust or {}).items():
+            if table.pins == Pins() and table:  # rules alone change no policy
+                continue
+            if not (table.pins.public_keys or table.pins.x5u_roots):
+                raise ConfigurationError(f'[trust."{place}"] names no key and no root: nothing could be verified with it.')
+            found[place] = table.pins.trust(self.tolerance_seconds or 0)
         return Policies(found) if found else None
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run of gather-changes needs, complete and checked."""
+    """What a run of gather-changes needs, complete and checked.
+
+    server: empty where it reads files. collections: those to fetch; of files those that may be taken, any if there is none.
+    """
 
     server: str
     collections: tuple[str, ...]
@@ -100,7 +116,7 @@ class Settings:
     max_size_bytes: int = int(DEFAULT_MAX_SIZE_MIB * 2**20)
     places: Mapping[str, Trust] = field(default_factory=dict)
     x5u_hosts: tuple[AllowedHost, ...] = ()
-    rules: Rules = field(default_factory=Rules)
+    rules: PlacedRules = field(default_factory=PlacedRules)
 
     def trust_for(self, name: str) -> Trust:
         """The policy for a collection: `places`, by bucket or bucket/collection, before `trust`. Raises ConfigurationError."""
@@ -125,28 +141,39 @@ def gather_settings(options: Options) -> Settings:
         raise ConfigurationError("No server was given: name it as the first argument, or as `server` in the configuration.")
     if not options.collections:
         raise ConfigurationError("No collection was given: use `-c BUCKET/COLLECTION`, or `collections` in the configuration.")
+    server = check_server_url(options.server)
+    own = AllowedHost.of_server(server)
+    credentials = read_credentials(options.auth_file) if options.auth_file else None
+    return _settings(options, server, credentials, [own] if own else [])
+
+
+def file_settings(options: Options) -> Settings:
+    """The same for files: no server is needed, and one that is configured is not asked. Raises ConfigurationError."""
+    return _settings(options, server="", credentials=None, own_hosts=[])
+
+
+def _settings(options: Options, server: str, credentials: str | None, own_hosts: Sequence[AllowedHost]) -> Settings:
     policies = options.policies()
     if policies is None:
         raise ConfigurationError(
             "No trusted key was given, and no root: use `--public-key FILE` or `--x5u-root SHA256 --signer-id NAME`, or "
             "`public_keys` in the configuration. Ask the publisher for it by another way than the server."
         )
-    server, collections = check_server_url(options.server), tuple(dict.fromkeys(check_name(name) for name in options.collections))
+    collections = tuple(dict.fromkeys(check_name(name) for name in options.collections or ()))
     for name in collections:
         policies(name)
-    own = AllowedHost.of_server(server)
     return Settings(
         server=server,
         collections=collections,
         trust=policies.by_place.get(""),
         cache=options.cache_directory,
         json=options.json,
-        credentials=read_credentials(options.auth_file) if options.auth_file else None,
+        credentials=credentials,
         deadline_s=DEFAULT_DEADLINE_S if options.deadline_seconds is None else options.deadline_seconds,
-        max_size_bytes=int((DEFAULT_MAX_SIZE_MIB if options.max_size_mib is None else options.max_size_mib) * 2**20),
+        max_size_bytes=options.max_size_bytes,
         places={place: trust for place, trust in policies.by_place.items() if place},
         rules=options.rules(),
-        x5u_hosts=(*options.allowed_hosts(), *([own] if own else [])),
+        x5u_hosts=(*options.allowed_hosts(), *own_hosts),
     )
 
 
@@ -190,15 +217,13 @@ def parse_options(content: Mapping[str, Any], *, base: Path) -> Options:
         server=read.text("server"),
         collections=read.texts("collections"),
         **vars(read.pins()),
+        **vars(read.rules()),
         x5u_hosts=read.texts("x5u_hosts"),
         tolerance_seconds=read.number("tolerance_seconds", least=0),
         trust=read.places("trust"),
         cache=read.path("cache"),
         json=read.path("json"),
         auth_file=read.path("auth_file"),
-        require_statement=read.boolean("require_statement"),
-        audience=read.text("audience"),
-        max_age=read.span("max_age"),
         deadline_seconds=read.number("deadline_seconds"),
         max_size_mib=read.number("max_size_mib"),
         format=chosen,
@@ -256,18 +281,22 @@ class _Reader:
             None if chains is None else tuple(map(self._absolute, chains)),
         )
 
-    def places(self, key: str) -> Mapping[str, Pins] | None:
-        """Tables with pins of their own, by bucket or ``bucket/collection``."""
+    def rules(self) -> GivenRules:
+        return GivenRules(self.boolean("require_statement"), self.text("audience"), self.span("max_age"))
+
+    def places(self, key: str) -> Mapping[str, TrustTable] | None:
+        """Tables with pins and rules of their own, by bucket or ``bucket/collection``."""
         tables = self.content.get(key)
         if tables is None:
             return None
         found = {}
         for place, table in tables.items() if isinstance(tables, dict) else [("", tables)]:
-            proper = isinstance(table, dict) and not table.keys() - set(PIN_NAMES)
+            proper = isinstance(table, dict) and not table.keys() - {*PIN_NAMES, *RULE_NAMES}
             if not proper or not re.fullmatch(r"[a-zA-Z0-9][\w-]*(/[a-zA-Z0-9][\w-]*)?", place, re.ASCII):
-                wanted = f"a table named by a bucket or by bucket/collection, with {', '.join(PIN_NAMES)}"
+                wanted = f"a table named by a bucket or by bucket/collection, with {', '.join((*PIN_NAMES, *RULE_NAMES))}"
                 raise _BadValue(key, tables, wanted)
-            found[place] = _Reader(table, self.base).pins()
+            inner = _Reader(table, self.base)
+            found[place] = TrustTable(inner.pins(), inner.rules())
         return found
 
     def _absolute(self, value: str) -> Path:
