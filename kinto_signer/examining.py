@@ -24,6 +24,7 @@ from kinto_signer.errors import (
     ConfigurationError,
     CredentialsError,
     KintoSignerError,
+    NoStatementError,
     NotYetValidError,
     VerificationError,
 )
@@ -40,10 +41,14 @@ MONITOR = "/buckets/monitor/collections/changes/records"
 
 @dataclass(frozen=True)
 class Looked:
-    """The complete state of a collection in a place, EMPTY if nothing is signed there; and why it does not verify."""
+    """The complete state of a collection in a place, EMPTY if nothing is signed there; and why it does not verify.
+
+    unstated: that it verifies, and has no publication statement where one is looked for.
+    """
 
     state: Changeset
     error: KintoSignerError | None = None
+    unstated: bool = False
 
 
 class Place(Protocol):
@@ -78,6 +83,8 @@ class Server:
 
     timeout_s: for one collection. trust: keys for all its collections, rather than each collection's. auth: of an account there,
     which tells what is missing from what is hidden: to anybody Kinto answers both alike. listed: what the server says it has.
+    rules: of statements and age; None where nobody asks for statements, and one that is there is judged all the same. now: the
+    clock, epoch seconds.
     """
 
     where: str
@@ -85,6 +92,8 @@ class Server:
     trust: Trust | None = None
     auth: str | None = field(default=None, repr=False)
     listed: frozenset[str] | None = None
+    rules: Rules | None = None
+    now: Callable[[], float] = field(default=time.time, repr=False)
 
     def look(self, name: str, trust: Trust) -> Looked:
         try:
@@ -93,17 +102,21 @@ class Server:
             if not self._is_missing(name):
                 raise
             return Looked(EMPTY)
-        return Looked(state, None if state == EMPTY else self._wrong(name, state, self.trust or trust))
-
-    def _wrong(self, name: str, state: Changeset, trust: Trust) -> VerificationError | None:
+        if state == EMPTY:
+            return Looked(state)
         try:
-            _, stated = check_published(name, state, trust)
-            refuse_untimely(name, stated, state.timestamp, Rules(), int(time.time() * 1000))
-            if state.timestamp > time.time() * 1000 + FUTURE_TOLERANCE_MS:
-                raise NotYetValidError(f"{name}: it is dated {state.timestamp}, more than 24 hours from now; readers refuse it.")
+            return Looked(state, unstated=not self._verify(name, state, self.trust or trust) and self.rules is not None)
         except VerificationError as error:
-            return error
-        return None
+            return Looked(state, error)
+
+    def _verify(self, name: str, state: Changeset, trust: Trust) -> bool:
+        """Whether there is a publication statement. Raises why a reader would refuse the state."""
+        now_ms = self.now() * 1000
+        _, stated = check_published(name, state, trust)
+        refuse_untimely(name, stated, state.timestamp, self.rules or Rules(), int(now_ms))
+        if state.timestamp > now_ms + FUTURE_TOLERANCE_MS:
+            raise NotYetValidError(f"{name}: it is dated {state.timestamp}, more than 24 hours from now; readers refuse it.")
+        return stated is not None
 
     def names(self) -> list[str]:
         """What the server says that it guards, or lists in ``monitor/changes``; sorted. Previews are not signed.
@@ -172,6 +185,7 @@ def _look(subject: Subject) -> list[Finding]:
             found.append(failed(place.where, one.error, name, compared))
         elif one.state != EMPTY:
             found += _sound(place.where, name, one.state, subject.thresholds)
+            found += [_without_statement(place.where, name)] if one.unstated else []
         elif place is subject.places[0]:
             found.append(fine(place.where, "nothing is signed here yet", name))
     if sound and sound[0][0] is subject.places[0]:
@@ -197,6 +211,14 @@ def _renew(complaint: Complaint) -> str:
 
 def _compared(place: Place, here: Changeset, there: Changeset) -> str:
     return f"Compared with {place.where}: {compare(here, there)}."
+
+
+def _without_statement(where: str, name: str) -> Finding:
+    said = (
+        "there is no publication statement: readers cannot tell an old state, or another collection's, from this one. "
+        "`kinto.signer.statement` on the signer makes them; readers who are told to require one refuse this."
+    )
+    return warned(where, NoStatementError.reason, said, name)
 
 
 def _without_key(subject: Subject) -> Finding:

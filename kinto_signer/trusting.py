@@ -1,13 +1,15 @@
-"""Whom a program trusts: keys and roots as they were written down for it, made into a policy."""
+"""Whom a program trusts, and what it asks of statements: as it was written down for it, made into a policy and into rules."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from kinto_signer.core.chain import load_chain
 from kinto_signer.core.public_key import parse_fingerprint
+from kinto_signer.core.spans import parse_span_ms
 from kinto_signer.core.trust import Chains, PinnedRoot, Trust, load_public_key
 from kinto_signer.errors import BadChainError, ConfigurationError
 
@@ -62,6 +64,27 @@ class Pins:
 PIN_NAMES = tuple(option.name for option in fields(Pins))
 TRUSTED = ("public_keys", "x5u_roots", "signer_ids")
 """Those that trust something; chains are trusted for nothing."""
+
+
+@dataclass(frozen=True)
+class GivenRules:
+    """What is asked of statements and of age, as it was written in one place; None where nothing was.
+
+    The names are the file's keys. max_age: a span such as ``7d``.
+    """
+
+    require_statement: bool | None = None
+    audience: str | None = None
+    max_age: str | None = None
+
+    def parsed(self) -> dict[str, Any]:
+        """Those that were written, as fields of `Rules`. Raises ConfigurationError."""
+        age = None if self.max_age is None else parse_span_ms(self.max_age)
+        said = {"required": self.require_statement, "audience": self.audience, "max_age_ms": age}
+        return {name: value for name, value in said.items() if value is not None}
+
+
+RULE_NAMES = tuple(option.name for option in fields(GivenRules))
 
 
 def _digest(text: str) -> bytes:

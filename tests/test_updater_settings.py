@@ -10,8 +10,8 @@ from kinto_signer.cli import updater
 from kinto_signer.core.freshness import DAY_MS, Rules
 from kinto_signer.core.trust import PublicKey
 from kinto_signer.errors import ConfigurationError
-from kinto_signer.trusting import Pins
-from kinto_signer.updater.policies import GivenRules, TrustTable
+from kinto_signer.trusting import GivenRules, Pins
+from kinto_signer.updater.policies import TrustTable
 from kinto_signer.updater.settings import Options, default_cache, default_config, gather_settings, read_options
 from tests.support import servers
 from tests.support.certificates import SIGNER, make_pki

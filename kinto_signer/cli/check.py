@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kinto_signer.cli import output
+from kinto_signer.cli.times import Clock
 from kinto_signer.core.findings import Finding, exit_code, failed, misconfigured, summary
-from kinto_signer.core.trust import Trust, load_public_key
+from kinto_signer.core.freshness import Rules
+from kinto_signer.core.trust import Trust
 from kinto_signer.errors import ConfigurationError, KintoSignerError, UnreachableError
-from kinto_signer.examining import Server, Subject, examine
+from kinto_signer.examining import ANSWER_S, Server, Subject, examine
 from kinto_signer.remote import check_name
-from kinto_signer.transport.credentials import read_file
+from kinto_signer.transport import Deadline
+from kinto_signer.transport.chains import AllowedHost, ChainFetcher
 from kinto_signer.transport.session import check_server_url
+from kinto_signer.trusting import PIN_NAMES, RULE_NAMES, GivenRules, Pins, several
 
 
 @dataclass(frozen=True)
@@ -29,19 +33,46 @@ class Asked:
     only: tuple[str, ...]
 
 
-def read_flags(servers: Sequence[str], ini: Path | None, public_keys: Sequence[Path], only: Sequence[str]) -> Asked:
+@dataclass(frozen=True)
+class Trusting:
+    """What the flags say of whom to trust, and what to ask of statements. trust: without a clock; None if they say nothing."""
+
+    trust: Trust | None
+    hosts: tuple[AllowedHost, ...]
+    rules: Rules
+    now: Clock
+
+    @classmethod
+    def of(cls, flags: Mapping[str, Any]) -> Trusting:
+        """From the flags of `trust_flags`, as click names them. Raises ConfigurationError."""
+        pins = Pins(**{name: flags[name] or None for name in PIN_NAMES})
+        trust = pins.trust(flags["tolerance"] or 0) if any(vars(pins).values()) else None
+        hosts = tuple(AllowedHost.parse(text) for text in flags["x5u_hosts"])
+        rules = Rules(**GivenRules(**{name: flags[name] for name in RULE_NAMES}).parsed())
+        return cls(trust, hosts, rules, flags["at"])
+
+    def server(self, url: str) -> Server:
+        """A server as a reader would see it who was given these flags: chains may also come from the server itself."""
+        own = AllowedHost.of_server(url)
+        fetcher = ChainFetcher((*self.hosts, *([own] if own else [])), lambda: Deadline(ANSWER_S))
+        return Server(url, trust=self._at_hand(fetcher), rules=self.rules, now=self.now)
+
+    def _at_hand(self, fetcher: ChainFetcher) -> Trust | None:
+        return self.trust and replace(self.trust, chains=several(self.trust.chains, fetcher), now=self.now)
+
+
+def read_flags(servers: Sequence[str], ini: Path | None, trusting: Trusting, only: Sequence[str]) -> Asked:
     """Raises ConfigurationError for what cannot be used."""
     if not servers and ini is None:
         raise ConfigurationError("Nothing to check: give --ini FILE of a server, or the URL of a server and --public-key FILE.")
-    if servers and ini is None and not public_keys:
+    if servers and ini is None and trusting.trust is None:
         raise ConfigurationError(
-            "To verify what a server has, give the keys you trust with `--public-key FILE`. "
-            "Those that a server names are never trusted."
+            "To verify what a server has, give the keys you trust with `--public-key FILE`, or a root with "
+            "`--x5u-root SHA256 --signer-id NAME`. Those that a server names are never trusted."
         )
-    keys = tuple(load_public_key(read_file(path), where=f"--public-key {path}") for path in public_keys)
-    trust = Trust(keys) if keys else None
     urls = dict.fromkeys(check_server_url(url) for url in servers)
-    return Asked(tuple(Server(url, trust=trust) for url in urls), ini, trust, tuple(check_name(name) for name in only))
+    names = tuple(check_name(name) for name in only)
+    return Asked(tuple(trusting.server(url) for url in urls), ini, trusting.trust, names)
 
 
 def run_check(asked: Asked) -> list[Finding]:

@@ -16,6 +16,7 @@ from kinto_signer.cli.options import FILE, format_option, name_argument, with_si
 from kinto_signer.cli.pki import pki
 from kinto_signer.cli.refresh import refresh
 from kinto_signer.cli.signer_api import Signer
+from kinto_signer.cli.trust_flags import judging, trusting
 from kinto_signer.core.trust import PublicKey
 from kinto_signer.errors import ConfigurationError, KintoSignerError, worst_exit_code
 from kinto_signer.signers.local import generate_key_pair
@@ -111,24 +112,28 @@ def bootstrap(ini: Path, format_: str) -> int:
 @cli.command()
 @click.argument("servers", nargs=-1, metavar="[SERVER]...")
 @click.option("--ini", type=FILE, help="The configuration file of a signer or of an authority; its storage is read directly.")
-@click.option("--public-key", "public_keys", type=FILE, multiple=True, help="PEM file of a key you trust. May be repeated.")
 @click.option("-c", "--collection", "only", multiple=True, metavar="BUCKET/COLLECTION", help="Only this. May be repeated.")
+@trusting
+@judging
 @format_option
 @click.pass_context
 def check(
     context: click.Context,
+    /,
     servers: tuple[str, ...],
     ini: Path | None,
-    public_keys: tuple[Path, ...],
     only: tuple[str, ...],
     format_: str,
+    **flags: Any,
 ) -> int:
     """Say what is wrong: with a configuration, with what is stored, and with what each SERVER has. Changes nothing.
+
+    The flags about trust and statements are those of kinto-updater, and are about each SERVER.
 
     Exit code 0 if nothing but warnings was found, 10 if two places differ, 3 if something does not verify, 2 for a wrong
     configuration, 4 and 5 for an authority that refuses the account or does not answer.
     """
-    asked = checking.read_flags(servers, ini, public_keys, only)
+    asked = checking.read_flags(servers, ini, checking.Trusting.of(flags), only)
     with checking.quiet(bool(context.find_root().params["verbose"])):
         findings = checking.run_check(asked)
     return checking.print_findings(findings, format_)

@@ -95,7 +95,10 @@ def cli(verbose: int) -> None:
 @config_option
 @with_options
 def gather_changes(options: Options, files: tuple[Path, ...], at: Clock) -> int:
-    """Fetch what changed on SERVER, such as https://kinto.example/v1, since the last run, and verify it."""
+    """Fetch what changed on SERVER, such as https://kinto.example/v1, since the last run, and verify it.
+
+    With --from-file, what was carried here in files, and no server is asked.
+    """
     if files and get_current_context().params["server"]:
         raise ConfigurationError("Give either a server or `--from-file`: the server would not be asked.")
     settings = file_settings(options) if files else gather_settings(options)

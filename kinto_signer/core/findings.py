@@ -22,6 +22,11 @@ _NEXT = {
     10: "What readers get verifies, but is not the same everywhere: `kinto-signer push` brings authorities up to date.",
 }
 _ELSE = "See above; check again."
+_OLD = frozenset({"expired", "stale"})
+_RENEW = (
+    "Readers refuse what is too old and keep what they have. `kinto-signer refresh` renews signatures and statements, under a "
+    "certificate whose time is not over; if that was done, somebody between here and the signer holds newer states back."
+)
 
 
 @dataclass(frozen=True)
@@ -90,4 +95,5 @@ def summary(findings: Sequence[Finding]) -> str:
     )
     shown = ", ".join(list(places)[:3]) + (", …" if len(places) > 3 else "")
     errors = "1 error" if counts[ERROR] == 1 else f"{counts[ERROR]} errors"
-    return f"{errors}{warnings} (exit code {code}), worst: {shown}. {_NEXT.get(code, _ELSE)}"
+    following = _RENEW if all(finding.reason in _OLD for finding in worst) else _NEXT.get(code, _ELSE)
+    return f"{errors}{warnings} (exit code {code}), worst: {shown}. {following}"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kinto_signer.core.freshness import Rules
-from kinto_signer.core.spans import parse_span_ms
 from kinto_signer.core.trust import Trust
 from kinto_signer.errors import ConfigurationError
-from kinto_signer.trusting import Pins
+from kinto_signer.trusting import GivenRules, Pins
 
 
 @dataclass(frozen=True)
@@ -28,27 +27,6 @@ class Policies:
             f"{name}: no trusted key was given for it, and no root: use `--public-key FILE` or `--x5u-root SHA256`, or a table "
             f'`[trust."{name}"]` in the configuration.'
         )
-
-
-@dataclass(frozen=True)
-class GivenRules:
-    """What is asked of statements and of age, as it was written in one place; None where nothing was.
-
-    The names are the file's keys. max_age: a span such as ``7d``.
-    """
-
-    require_statement: bool | None = None
-    audience: str | None = None
-    max_age: str | None = None
-
-    def parsed(self) -> dict[str, Any]:
-        """Those that were written, as fields of `Rules`. Raises ConfigurationError."""
-        age = None if self.max_age is None else parse_span_ms(self.max_age)
-        said = {"required": self.require_statement, "audience": self.audience, "max_age_ms": age}
-        return {name: value for name, value in said.items() if value is not None}
-
-
-RULE_NAMES = tuple(option.name for option in fields(GivenRules))
 
 
 @dataclass(frozen=True)

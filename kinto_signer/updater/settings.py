@@ -21,8 +21,8 @@ from kinto_signer.remote import check_name
 from kinto_signer.transport.chains import AllowedHost
 from kinto_signer.transport.credentials import read_credentials, read_file
 from kinto_signer.transport.session import check_server_url
-from kinto_signer.trusting import PIN_NAMES, TRUSTED, Pins
-from kinto_signer.updater.policies import RULE_NAMES, GivenRules, PlacedRules, Policies, TrustTable
+from kinto_signer.trusting import PIN_NAMES, RULE_NAMES, TRUSTED, GivenRules, Pins
+from kinto_signer.updater.policies import PlacedRules, Policies, TrustTable
 
 APPLICATION = "kinto-updater"
 DEFAULT_DEADLINE_S = 300.0
