@@ -34,6 +34,8 @@ from tests.support.certificates import SIGNER, make_pki
 from tests.support.hostile import FakeKinto, HostileServer, http
 from tests.support.keys import write_key_pair
 from tests.support.servers import ROOT
+from tests.support.settings import guarded_settings
+from tests.support.site import SOURCE, set_status, signer_app
 from tests.support.statements import stated, unstated
 from tests.support.states import NAME, make_records, new_key, now_ms, signed_state
 from tests.test_updater_statements import ATTACKS, NOW, Reader
@@ -154,6 +156,33 @@ def test_a_machine_without_a_network(chained, run, tmp_path):
     file.write_text(json.dumps(found))
     code, answer = run("gather-changes", "--from-file", file, *trusted, "--cache", tmp_path / "new")
     assert (code, answer["collections"][0]["error"]["reason"]) == (3, "off-origin"), "the control: the chain was in the file"
+
+
+def test_what_a_live_signer_published(live_kinto, key_pair, run, tmp_path):
+    """Two publications and a refresh, each exported; there each is newer than the one before, and none goes back."""
+    authority = live_kinto(guarded_settings(key_pair.public), name="authority")
+    app = signer_app(key_pair, authority=authority.url)
+    trusted, files = ("--public-key", key_pair.public, "--require-statement"), []
+    for number, status in enumerate(("to-sign", "to-sign", "to-resign")):
+        if status == "to-sign":
+            app.put_json(f"{SOURCE}/records/r{number}", {"data": {"n": number}})
+        set_status(app, status)
+        files.append(tmp_path / f"{number}.json")
+        assert run("gather-changes", authority.url, "-c", NAME, *trusted, "--cache", tmp_path / "here")[0] == 0
+        assert run("export", NAME, files[-1], "--cache", tmp_path / "here")[0] == 0
+    authority.sigkill()
+
+    def take(*numbers):
+        flags = [flag for number in numbers for flag in ("--from-file", files[number])]
+        code, answer = run("gather-changes", *flags, *trusted, "--cache", tmp_path / "there")
+        return code, [one.get("error", one).get("reason", one["status"]) for one in answer["collections"]]
+
+    assert take(0, 1, 2) == (0, ["updated", "updated", "unchanged"])
+    with open_cache(tmp_path / "here") as here, open_cache(tmp_path / "there") as there:
+        assert sorted(record["n"] for record in there.records(NAME)) == [0, 1]
+        assert here.log(NAME) == there.log(NAME)
+        assert len(here.log(NAME)) == 3
+    assert take(0, 1, 2) == (3, ["rollback", "rollback", "unchanged"]), "the refresh is newer, too"
 
 
 def test_what_is_written_verifies_by_itself(chained, run, tmp_path, monkeypatch):
