@@ -130,7 +130,7 @@ def publish(server, key_pair):
 def test_how_long_it_is_good(check, publish):
     report = check(*publish(expires=4_000_000_000_000))
     assert (report.code, report.of("warning")) == (0, [])
-    assert report.of("ok")[0]["message"].endswith("; statement ends 2096-10-02T07:06:40.000+00:00")
+    assert report.of("ok")[0]["message"].endswith("; its statement ends 2096-10-02T07:06:40.000+00:00")
 
 
 def test_where_there_is_none(check, publish):
