@@ -131,6 +131,7 @@ def test_a_machine_without_a_network(chained, run, tmp_path):
     assert run("gather-changes", url, "-c", NAME, *trusted, *host, "--cache", here)[0] == 0
     code, said = run("export", NAME, file, "--cache", here)
     assert (code, said["records"], said["timestamp"]) == (0, 4, state.timestamp)
+    assert said["bytes"] == file.stat().st_size
     found = json.loads(file.read_text())
     assert found.keys() == {"bucket", "collection", "timestamp", "metadata", "changes", "chains", "format"}
     assert (found["format"], found["changes"]) == (1, state.records)
@@ -595,6 +596,12 @@ def test_export_replaces_no_link_and_no_device(held, reader, place):
     before = reader.file.lstat()
     assert held() == (2, "configuration")
     assert reader.file.lstat() == before
+
+
+def test_export_says_what_a_large_file_needs(held, reader, monkeypatch, capsys):
+    monkeypatch.setattr("kinto_signer.cli.updater.DEFAULT_MAX_SIZE_MIB", 0)
+    assert output.run(updater.cli, ["export", NAME, str(reader.file), "--cache", str(reader.cache)]) == 0
+    assert "needs `max_size_mib`" in capsys.readouterr().err
 
 
 def test_export_makes_no_folder(held, reader):

@@ -31,7 +31,15 @@ from kinto_signer.updater.cache import SqliteRepository
 from kinto_signer.updater.files import exclusive
 from kinto_signer.updater.gather import Gathering, Outcome
 from kinto_signer.updater.policies import Policies
-from kinto_signer.updater.settings import DEFAULT_DEADLINE_S, FORMATS, Options, file_settings, gather_settings, read_options
+from kinto_signer.updater.settings import (
+    DEFAULT_DEADLINE_S,
+    DEFAULT_MAX_SIZE_MIB,
+    FORMATS,
+    Options,
+    file_settings,
+    gather_settings,
+    read_options,
+)
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 RESET_WAIT_S = 60
@@ -194,10 +202,13 @@ def export(options: Options, collection: str, file: Path, at: Clock) -> int:
     name, rules = check_name(collection), options.rules()
     with open_cache(options.cache_directory, policies=options.policies(), now=at) as cache:
         state, key = cache.export(name, file, rules(name))
+    size_mib = file.stat().st_size / 2**20
     if options.format == "json":
-        output.print_json({"exit_code": 0, "file": str(file), **_state_object(name, state, key)})
+        output.print_json({"exit_code": 0, "file": str(file), "bytes": file.stat().st_size, **_state_object(name, state, key)})
     else:
         print(f"{file}: {_state_line(name, state, key)}")
+    if size_mib > DEFAULT_MAX_SIZE_MIB:
+        print(f"{file} has {size_mib:.0f} MiB: who takes it needs `max_size_mib` in the configuration.", file=sys.stderr)
     return 0
 
 
