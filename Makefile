@@ -23,7 +23,7 @@ CAMPAIGNS := build/campaigns.jsonl
 # So that what make runs is what this virtual environment has, whatever the caller's shell has set.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help install npm-clients admin chromium softhsm screenshots demo test check proof mutants bench-authority format format-check lint types imports docs clean
+.PHONY: help install npm-clients admin chromium softhsm screenshots demo test check proof fuzz mutants bench-authority format format-check lint types imports docs clean
 
 help: ## explain the targets
 	@echo "make TARGET [PYTHON=python3.13] [WORKERS=2]"
@@ -78,6 +78,10 @@ proof: $(STAMP) ## the campaigns at full count; writes docs/proof.md
 	@mkdir -p $(dir $(CAMPAIGNS)) && rm -f $(CAMPAIGNS)
 	KINTO_SIGNER_PROOF=1 KINTO_SIGNER_CAMPAIGNS=$(abspath $(CAMPAIGNS)) $(PYTEST) -m proof $(ARGS)
 	$(BIN)/python tools/write_proof.py $(CAMPAIGNS) docs/proof.md
+
+fuzz: $(STAMP) ## 100,000 altered answers put before a reader: none may be taken that nobody signed; docs/fuzz.md (SEED= COUNT= CASE=)
+	$(BIN)/python -m tests.support.fuzzing --workers $(WORKERS) --write docs/fuzz.md \
+	    $(if $(SEED),--seed '$(SEED)') $(if $(COUNT),--count '$(COUNT)') $(if $(CASE),--case '$(CASE)')
 
 mutants: $(STAMP) ## drop or alter every rule of the workflow in turn: is each noticed? (10 minutes; ONLY='decide: rule')
 	$(BIN)/python tools/mutate_workflow.py --jobs $(WORKERS) --only '$(ONLY)'

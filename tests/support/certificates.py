@@ -87,7 +87,9 @@ def issue(
         extensions.append((x509.NameConstraints(permitted, excluded), True))
     for value, critical in extensions:
         builder = builder.add_extension(value, critical)
-    return Issued(builder.sign(issuer.key if issuer else key, algorithm()), key)
+    signing = issuer.key if issuer else key
+    steady = True if isinstance(signing, ec.EllipticCurvePrivateKey) else None  # the same certificate from the same arguments
+    return Issued(builder.sign(signing, algorithm(), ecdsa_deterministic=steady), key)
 
 
 def moment(epoch_s: int) -> datetime.datetime:
