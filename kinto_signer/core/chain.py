@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kinto_signer.core.chain_names import name_fault
@@ -62,6 +63,7 @@ _UNREADABLE = (
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
+    CryptographyDeprecationWarning,  # where warnings are errors
 )
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
@@ -282,6 +284,7 @@ def _refuse_unreadable(chain: Chain) -> None:
         lambda one: (one.subject.rfc4514_string(), one.issuer.rfc4514_string()),
         lambda one: (one.not_valid_before_utc.timestamp(), one.not_valid_after_utc.timestamp()),
         lambda one: one.signature_hash_algorithm,
+        lambda one: one.serial_number,
     )
     for number, certificate in enumerate(chain, 1):
         try:

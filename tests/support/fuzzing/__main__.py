@@ -9,14 +9,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.support.fuzzing.campaign import CASE_S, Campaign, Tally
+from tests.support.fuzzing.campaign import Campaign, Tally
 from tests.support.fuzzing.material import Material, make_material
 from tests.support.fuzzing.mutants import make_mutant
 from tests.support.fuzzing.page import page
 
 ROOT = Path(__file__).resolve().parents[3]
 FAILURES = ROOT / "build" / "fuzz"
-SILENT_S = 3 * CASE_S
+SILENT_S = 120
+"""After which a worker is taken to wait for ever."""
 EVERY_MUTANT = 100_000
 
 
@@ -52,7 +53,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", default="20261127")
     parser.add_argument("--count", type=int, default=EVERY_MUTANT)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--limit-s", type=float, default=1800, help="seconds after which it ends, as a failure")
+    parser.add_argument("--limit-s", type=float, default=2400, help="seconds after which it ends, as a failure")
     parser.add_argument("--write", help="the page to write, if all went well")
     parser.add_argument("--case", type=int, help="only this mutant: show what became of it")
     parser.add_argument("--slice", help=argparse.SUPPRESS)

@@ -24,7 +24,7 @@ def page(tally: Tally, material: Material, seed: int | str) -> str:
 
 Written by `make fuzz`; not edited by hand. Each mutant is an answer that a signer published, altered: its records, signatures,
 publication statement, certificate chain, or any of its bytes. It goes through everything that `kinto-updater` does with a
-server's answer or a saved file. What a reader ends with is compared, by code of its own, with what was signed: records and
+server's answer or with a saved file. What a reader ends with is compared, by code of its own, with what was signed: records and
 signed timestamp in their canonical form, and with a statement its payload, the attributes that it covers, the name and the times.
 
 * Seed {seed}, {total:,} mutants; `make fuzz SEED={seed}` makes the same ones.
@@ -33,7 +33,7 @@ signed timestamp in their canonical form, and with a statement its payload, the 
 * Refused: {share("refused")}; the local copy was as before each time.
 * Accepted: {share("accepted, and the same")}, each the same as what was signed: other white space, escapes, order of records or
   keys, attributes that nobody signs, the other half of a malleable signature, one good signature of two.
-* Accepted and not what was signed, an error that is none of the project's, or more than 20 s: {counts["FAILED"]}.
+* Accepted and not what was signed, an error that is none of the project's, or more than 10 s of work: {counts["FAILED"]}.
 
 ## Where they were refused
 

@@ -1,5 +1,6 @@
 """Mutations of bytes, and JSON written in one of the many ways in which it may be written."""
 
+import json
 import random
 from typing import Any
 
@@ -89,7 +90,7 @@ class Writer:
         self.rng = rng
         self.spaced = rng.random() < 0.2
         self.shuffled = rng.random() < 0.3
-        self.escaped = rng.choice((0.0, 0.0, 0.0, 0.02, 1.0))
+        self.escaped = rng.choice((0.0,) * 10 + (0.02, 0.02, 1.0))
         self.ascii = rng.random() < 0.4
         self.double = double
 
@@ -119,12 +120,14 @@ class Writer:
         return "{" + self._space() + (self._space() + "," + self._space()).join(written) + self._space() + "}"
 
     def _string(self, text: str) -> str:
+        if not self.escaped:
+            return json.dumps(text, ensure_ascii=self.ascii)
         return '"' + "".join(self._character(character) for character in text) + '"'
 
     def _character(self, character: str) -> str:
         if character in '"\\' or character < " ":
             return self._escape(character)
-        if (self.ascii and character > "~") or (self.escaped and self.rng.random() < self.escaped):
+        if (self.ascii and character > "~") or self.rng.random() < self.escaped:
             return self._escape(character)
         return character
 
