@@ -18,6 +18,7 @@ from kinto_signer.cli.refresh import refresh
 from kinto_signer.cli.signer_api import Signer
 from kinto_signer.cli.trust_flags import judging, trusting
 from kinto_signer.core.trust import PublicKey
+from kinto_signer.dumps import forbid_core_dumps
 from kinto_signer.errors import ConfigurationError, KintoSignerError, worst_exit_code
 from kinto_signer.signers.local import generate_key_pair
 
@@ -156,6 +157,7 @@ def _print_keys(private: Path, public: Path, key: PublicKey, format_: str) -> No
 
 
 def main() -> None:
+    forbid_core_dumps()
     sys.exit(output.run(cli))
 
 

@@ -21,6 +21,7 @@ from kinto_signer.core.changeset import Changeset
 from kinto_signer.core.freshness import refuse_untimely
 from kinto_signer.core.statement import peek
 from kinto_signer.core.trust import PublicKey
+from kinto_signer.dumps import forbid_core_dumps
 from kinto_signer.errors import ConfigurationError, KintoSignerError, NotFoundError, worst_exit_code
 from kinto_signer.remote import check_name
 from kinto_signer.transport import Deadline
@@ -340,6 +341,7 @@ def _with_name(name: str, error: KintoSignerError) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    forbid_core_dumps()
     sys.exit(output.run(cli, arguments))
 
 

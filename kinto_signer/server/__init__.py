@@ -8,6 +8,7 @@ from typing import Any
 from pyramid.exceptions import ConfigurationError as PyramidConfigurationError
 
 from kinto_signer import __version__, changes
+from kinto_signer.dumps import forbid_core_dumps
 from kinto_signer.errors import ConfigurationError
 from kinto_signer.plugin import answers, rollback
 from kinto_signer.server import bootstrap, capability, deleting, door, heartbeat, listeners, notifying, starting, values
@@ -18,7 +19,11 @@ logger = logging.getLogger(__name__)
 
 
 def includeme(config: Any) -> None:
-    """Include the plugin in Kinto. Every mistake in the settings is an error here that quotes the line."""
+    """Include the plugin in Kinto. Every mistake in the settings is an error here that quotes the line.
+
+    From here on this process leaves no core dumps: it has, or reaches, the key.
+    """
+    forbid_core_dumps()
     try:
         signing = Signing.from_settings(config.get_settings())
     except ConfigurationError as error:
