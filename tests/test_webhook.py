@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+import requests
 import transaction
 
 from kinto_signer.errors import ConfigurationError, GuardRefusedError
@@ -179,6 +180,21 @@ def test_a_receiver_that_is_down_is_one_line(receiver, caplog):
     (line,) = lines(caplog)
     assert line.startswith(f"webhook failed: publish b/c to {receiver.url}: ")
     assert TOKEN not in caplog.text
+
+
+def test_at_debug_level_the_address_is_not_logged_and_others_are(receiver, caplog):
+    """urllib3 logs the path of each request; those of other threads stay in the log."""
+    seen = []
+    with caplog.at_level(logging.DEBUG):
+        for work in (lambda: deliver(message(f"{receiver.url}/{TOKEN}")), lambda: requests.post(receiver.url, b"x", timeout=9)):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join(30)
+            seen.append([record.name for record in caplog.records if record.name.startswith("urllib3")])
+    assert len(receiver.received) == 2
+    assert TOKEN not in caplog.text
+    assert not seen[0]
+    assert "urllib3.connectionpool" in seen[1]
 
 
 def test_a_receiver_that_takes_too_long_is_given_up(receiver, caplog):

@@ -6,6 +6,7 @@ log of the collection (``GET …/log``) is what is complete.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -13,7 +14,7 @@ import logging
 import queue
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,9 @@ SIGNATURE = "X-Hub-Signature-256"
 """Header with ``sha256=`` and the HMAC-SHA256 of the body, in hexadecimal digits."""
 
 _LIMITS = Limits(max_size_bytes=64 * 1024)
+
+_TALKATIVE = tuple(map(logging.getLogger, ("urllib3.connectionpool", "urllib3.util.retry")))
+"""At debug level they log each request's path, which may be a token."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class Webhook:
 def deliver(message: Message) -> None:
     """Send one message; one line in the log if it was not taken."""
     try:
-        with bounded_session(message.to.url, Deadline(message.to.timeout_s), _LIMITS) as session:
+        with _unlogged(), bounded_session(message.to.url, Deadline(message.to.timeout_s), _LIMITS) as session:
             answer = session.post(message.to.url, data=message.body, headers=message.headers(), allow_redirects=False)
     except KintoSignerError as error:
         _not_sent(message, "failed", f"no answer within {message.to.timeout_s:g} s, or none at all [{error.reason}]")
@@ -118,6 +122,23 @@ def deliver(message: Message) -> None:
     else:
         if answer.status_code >= 300:
             _not_sent(message, "failed", f"answered {answer.status_code}")
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Nothing of what this thread does is in urllib3's log; other threads go on as they are set up."""
+    mine = threading.get_ident()
+
+    def of_others(record: logging.LogRecord) -> bool:
+        return record.thread != mine
+
+    for talkative in _TALKATIVE:
+        talkative.addFilter(of_others)
+    try:
+        yield
+    finally:
+        for talkative in _TALKATIVE:
+            talkative.removeFilter(of_others)
 
 
 def _not_sent(message: Message, what: str, why: str) -> None:

@@ -48,8 +48,10 @@ class LiveKinto:
         name: str = "kinto",
         environment: Mapping[str, str] | None = None,
         respawn: bool = False,
+        level: str = "INFO",
     ) -> None:
         self.name = name
+        self.level = level
         self.settings: Settings = dict(settings)
         if includes is not None:
             self.settings["kinto.includes"] = includes
@@ -73,7 +75,7 @@ class LiveKinto:
         """Start the server and wait until it answers. May be called again after ``stop`` or ``sigkill``."""
         if self._process is not None:
             raise RuntimeError(f"{self.name} is running already.")
-        write_ini(self.ini, self.settings)
+        write_ini(self.ini, self.settings, self.level)
         command = [sys.executable, "-SE", TETHERED, int(signal.SIGTERM), sys.executable, "-m", "granian"]
         command += ["--interface", "wsgi", "--host", "127.0.0.1", "--port", self.port, "--no-ws"]
         command += ["--workers", self.workers, "--blocking-threads", self.threads, "--backpressure", self.threads * 4]
@@ -134,6 +136,11 @@ class LiveKinto:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int | None:
+        """The process id of granian's first process, which has the workers as children."""
+        return self._process.pid if self._process else None
+
     def worker_pids(self) -> list[int]:
         """The process ids of granian's workers, which answer the requests (Linux only)."""
         if self._process is None:
@@ -187,10 +194,10 @@ def command_line(pid: int) -> bytes:
         return b""
 
 
-def write_ini(path: Path, settings: Mapping[str, str]) -> None:
-    """An .ini file as a person would write it: ``%`` doubled, further lines of a value indented."""
+def write_ini(path: Path, settings: Mapping[str, str], level: str = "INFO") -> None:
+    """An .ini file as a person would write it: ``%`` doubled, further lines of a value indented. level: of all loggers."""
     lines = [f"{name} = {value}".replace("%", "%%").replace("\n", "\n    ") for name, value in settings.items()]
-    path.write_text("\n".join(["[app:main]", "use = egg:kinto", *lines, LOGGING]), encoding="utf-8")
+    path.write_text("\n".join(["[app:main]", "use = egg:kinto", *lines, LOGGING.replace("INFO", level)]), encoding="utf-8")
 
 
 LOGGING = """
