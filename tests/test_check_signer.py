@@ -8,7 +8,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from kinto_signer import examining
+from kinto_signer.core.trust import PinnedRoot, Trust
+from kinto_signer.plugin.resources import Place
 from kinto_signer.server import checking_authority
+from kinto_signer.server.checking_authority import Destination
+from tests.support.certificates import DAY, SIGNER, make_pki, write_pki
 from tests.support.checking import Command
 from tests.support.hostile import HostileServer, http_json
 from tests.support.keys import write_key_pair
@@ -448,6 +452,22 @@ def test_a_guarded_authority_with_other_keys_or_other_buckets(check, key_pair, l
     report = check(signer_settings(key_pair.private, database=database, authority=elsewhere.url))
     assert report.code == 2
     report.one("not-guarded", "/buckets/main is not guarded there (elsewhere/* is)", "kinto.authority.resources")
+
+
+def test_a_guarded_authority_that_trusts_a_root():
+    root = PinnedRoot(bytes(32), SIGNER)
+    shown = {"resources": [{"bucket": "main", "public_keys": [], **Trust(roots=(root,)).as_json()}]}
+    for pinned, level in ((root, "ok"), (PinnedRoot(bytes(32), "else"), "error"), (PinnedRoot(b"x" * 32, SIGNER), "error")):
+        (found,) = checking_authority._guard("https://a", shown, Destination(Place("main"), ("AA:BB",), pinned=(pinned,)))
+        assert (found.level, "x5u_roots and signer_ids" in found.message) == (level, level == "error")
+
+
+def test_a_certificate_that_ends_soon(check, tmp_path):
+    now = int(time.time())
+    for days, level in ((14, "warning"), (16, "ok")):
+        files = write_pki(tmp_path, make_pki(leaf={"begin": now - DAY, "end": now + days * DAY}))
+        report = check(signer_settings(files.key) | {"kinto.signer.ecdsa.chain": str(files.chain)})
+        assert f"{SIGNER} ends at" in str(report.of(level))
 
 
 def test_attachments_without_the_plugin(check, key_pair, database):

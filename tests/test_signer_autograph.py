@@ -350,6 +350,9 @@ def test_a_key_that_was_never_seen_is_believed_by_its_chain(standin):
         check_signed("main/regions", entries, digest_of(content), anew.trust())
     assert len(standin.requests) == requests
     sign(anew, content)
+    known = SignerSet([Named("it", certified(standin))])  # what carries no chain, as a peer's publications: it is fetched
+    fresh = [one.as_json() for one in sign(anew, content)]
+    check_signed("main/regions", fresh, digest_of(content), known.trust())
     without_root = SignerSet([Named("it", signer_of(standin, key_ids="remote-settings"))])
     with pytest.raises(VerificationError):
         check_signed("main/regions", entries, digest_of(content), without_root.trust(), metadata=carried)

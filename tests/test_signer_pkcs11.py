@@ -4,6 +4,8 @@ import logging
 import os
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,6 +15,7 @@ from kinto_signer.errors import ConfigurationError, SigningError
 from kinto_signer.signers.backends import BACKENDS
 from kinto_signer.signers.pkcs11 import from_settings
 from kinto_signer.signers.several import Named, SignerSet
+from tests.support.certificates import DAY, make_pki
 from tests.support.signers import SignerContract, digest_of, random_content, read_from, sign
 from tests.support.softhsm import MISSING, OFFICER_PIN, PIN, SoftHsm, find_module
 
@@ -72,6 +75,35 @@ class TestById(TestByLabel):
     @pytest.fixture
     def signer(self, hsm):
         return signer_of(hsm, key_label="", key_id="01")
+
+
+@pytest.fixture
+def chain(hsm, tmp_path):
+    """A file with the chain of the key `signer`."""
+    file = tmp_path / "signer.chain"
+    file.write_bytes(chain_of(hsm.public["signer"]).pem)
+    return file
+
+
+def chain_of(public):
+    now = int(time.time())
+    return make_pki(leaf={"key": SimpleNamespace(public_key=lambda: public.key), "begin": now - DAY, "end": now + 60 * DAY})
+
+
+class TestWithAChain(TestByLabel):
+    @pytest.fixture
+    def signer(self, hsm, chain):
+        return signer_of(hsm, chain=chain)
+
+
+def test_its_chain(hsm, chain):
+    signer = signer_of(hsm, chain=chain, x5u="https://chains.example.org/a.chain")
+    (made,) = SignerSet([Named("it", signer)]).sign(digest_of(b"x"))
+    assert (made.chain, made.x5u) == (chain.read_text(), "https://chains.example.org/a.chain")
+    former = chain.read_text()
+    chain.write_bytes(chain_of(hsm.public["twice a"]).pem)
+    assert signer.sign(digest_of(b"x"))[0].chain == former
+    assert "kinto.signer.pkcs11.chain = " in refused(hsm, chain=chain)
 
 
 # --- which key ----------------------------------------------------------------------------------------------------------------

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from kinto_signer.core.changeset import EMPTY, Changeset
 from kinto_signer.core.comparison import content_differs, named
-from kinto_signer.core.findings import Finding, differs, failed, misconfigured, warned
+from kinto_signer.core.findings import Finding, differs, failed, fine, misconfigured, warned
 from kinto_signer.core.statement import check_published
 from kinto_signer.core.trust import Trust, check
 from kinto_signer.core.workflow import Status
@@ -23,6 +23,7 @@ from kinto_signer.server.checking_settings import WHERE, check_settings
 from kinto_signer.server.signing import AuthoritySettings, Signing
 from kinto_signer.server.starting import missing_groups, unclear_groups
 from kinto_signer.server.taking_over import remote
+from kinto_signer.signers.certificate import described, ends_soon
 from kinto_signer.signers.several import Verified
 
 
@@ -103,6 +104,10 @@ class _SignerCheck:
         except SigningError as error:
             self.findings.append(failed(resource.source.uri, error))
             return False
+        for made in self._trials[resource]:
+            if made.certified:
+                tell = partial(warned, WHERE, "certificate") if ends_soon(made.certified) else partial(fine, WHERE)
+                self.findings.append(tell(f"{resource.source.uri}: the certificate of {described(made.certified)}"))
         return True
 
     def _authorities(self) -> dict[AuthoritySettings, list[Resource]]:

@@ -139,20 +139,27 @@ class Ends:
     def check(self, where: str, found: Certified, more: str = "") -> None:
         """where: what the chain is called in messages. more: a sentence. Raises SigningError (``expired``)."""
         now, which = time.time(), (found.key.der, found.ends)
-        moment = datetime.datetime.fromtimestamp(found.ends, datetime.UTC).isoformat()
         if now > found.ends:
-            said = f"{where}: the certificate ended at {moment}. Nothing was signed; renew it. {more}"
+            said = f"{where}: the certificate ended at {_moment(found.ends)}. Nothing was signed; renew it. {more}"
             raise SigningError(said.rstrip(), reason="expired")
-        if found.ends - now > WARN_BEFORE_S or now - self._said.get(which, 0.0) < DAY_S:
+        if not ends_soon(found) or now - self._said.get(which, 0.0) < DAY_S:
             return
         self._said = {one: at for one, at in self._said.items() if now - at < DAY_S} | {which: now}
-        logger.warning(
-            "%s: the certificate of %s ends at %s, in %.1f days: readers will refuse what it signed. Renew it.",
-            where,
-            found.pinned.signer_id,
-            moment,
-            (found.ends - now) / DAY_S,
-        )
+        logger.warning("%s: the certificate of %s: readers will refuse what it signed. Renew it.", where, described(found))
+
+
+def ends_soon(found: Certified) -> bool:
+    return found.ends - time.time() <= WARN_BEFORE_S
+
+
+def described(found: Certified) -> str:
+    """Whose it is and when it ends."""
+    days = (found.ends - time.time()) / DAY_S
+    return f"{found.pinned.signer_id} ends at {_moment(found.ends)}, in {days:.1f} days"
+
+
+def _moment(at: int) -> str:
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat()
 
 
 def check_chain_of(made: Signature, digest: bytes, roots: Sequence[PinnedRoot] = ()) -> Certified:
