@@ -24,6 +24,10 @@ def of_records(source, against):
     return difference(source, against, {}, {}, COPIED)
 
 
+def shown(source, against=(), published=None):
+    return reviewed_digest(of_records(source, against), {}, published or {}, COPIED)
+
+
 def with_value(value):
     return {} if value is MISSING else {"schema": value}
 
@@ -59,8 +63,9 @@ def test_values_that_python_takes_for_equal_are_different(one, other):
     assert difference([], [], with_value(one), with_value(other), COPIED).empty is same
     records = [[{"id": "a", **with_value(value)}] for value in (one, other)]
     assert of_records(*records).empty is same
-    assert (reviewed_digest(records[0], {}, COPIED) == reviewed_digest(records[1], {}, COPIED)) is same
-    digests = {reviewed_digest([], with_value(value), COPIED) for value in (one, other)}
+    assert (shown(records[0]) == shown(records[1])) is same
+    assert (shown([], records[0]) == shown([], records[1])) is same
+    digests = {reviewed_digest(Difference(), with_value(value), {}, COPIED) for value in (one, other)}
     assert len(digests) == (1 if same else 2)
 
 
@@ -82,19 +87,35 @@ def test_the_size_is_that_of_canonical_json():
 
 
 def test_the_digest_covers_exactly_what_its_description_says():
-    text = '{"attributes":{"sort":null},"records":[{"id":"a","n":1.5,"x":"\\u007f\\u00e9"},{"id":"b"}]}'
+    text = (
+        '{"attributes":{"sort":null},"changes":['
+        '{"after":{"id":"a","n":1.5,"x":"\\u007f\\u00e9"},"before":null,"id":"a"},'
+        '{"after":{"id":"b"},"before":{"id":"b","y":null},"id":"b"},'
+        '{"after":null,"before":{"id":"d"},"id":"d"}],"published":"sha384-x"}'
+    )
     expected = "sha384-" + base64.b64encode(hashlib.sha384(text.encode("ascii")).digest()).decode("ascii")
     records = [tombstone_of("c", 1), {"id": "b", "last_modified": 9}, {"x": "\x7fé", "n": 1.5, "id": "a", "last_modified": 8}]
-    marker = {"id": TIMESTAMP_MARKER, "last_modified": 5}
-    assert reviewed_digest([*records, marker], {"sort": None, "status": "to-review"}, COPIED) == expected
-    empty = hashlib.sha384(b'{"attributes":{},"records":[]}').digest()
-    assert reviewed_digest([], {}, COPIED) == "sha384-" + base64.b64encode(empty).decode("ascii")
+    same, marker = {"id": "s", "last_modified": 1}, {"id": TIMESTAMP_MARKER, "last_modified": 5}
+    found = of_records(
+        [*records, same, marker], [{"id": "b", "y": None, "last_modified": 3}, {"id": "d"}, {**same, "last_modified": 2}]
+    )
+    published = {"hash": "sha384-x", "signed_timestamp": 7, "signature": {}}
+    assert reviewed_digest(found, {"sort": None, "status": "to-review"}, published, COPIED) == expected
+    empty = hashlib.sha384(b'{"attributes":{},"changes":[],"published":null}').digest()
+    assert shown([]) == "sha384-" + base64.b64encode(empty).decode("ascii")
+
+
+def test_the_same_changes_of_another_published_state_are_shown_anew():
+    one, other = {"hash": "sha384-x"}, {"hash": "sha384-y"}
+    assert shown([{"id": "a"}], (), one) == shown([{"id": "a", "last_modified": 5}], (), dict(one))
+    assert shown([{"id": "a"}], (), one) != shown([{"id": "a"}], (), other)
+    assert shown([], [{"id": "a"}], one) != shown([], [{"id": "a", "x": 1}], one)
 
 
 def test_what_cannot_be_signed_can_still_be_shown():
     odd = {"id": "a", "big": 2**80, "float": 1e300}
     assert of_records([odd], []).size_bytes == len(json.dumps(odd, separators=(",", ":")))
-    assert reviewed_digest([odd], {}, ()).startswith("sha384-")
+    assert shown([odd]).startswith("sha384-")
 
 
 values = st.recursive(
@@ -129,7 +150,5 @@ def test_a_difference_makes_the_copy_say_what_the_source_says(source, against, s
         attributes.pop(name, None)
         attributes |= {} if after is MISSING else {name: after}
     assert difference(source, made.values(), source_attributes, attributes, COPIED).empty
-    digests = [reviewed_digest(*state, COPIED) for state in ((source, source_attributes), (made.values(), attributes))]
-    assert digests[0] == digests[1]
-    same = reviewed_digest(against, against_attributes, COPIED) == digests[0]
-    assert same is found.empty
+    nothing = reviewed_digest(difference(against, against, {}, {}, COPIED), against_attributes, {}, COPIED)
+    assert (reviewed_digest(found, source_attributes, {}, COPIED) == nothing) is found.empty

@@ -4,7 +4,7 @@ import pytest
 from kinto.core.views.openapi import openapi_view
 
 from kinto_signer.core.canonical import canonical_json
-from kinto_signer.core.difference import MISSING, reviewed_digest
+from kinto_signer.core.difference import MISSING, difference, reviewed_digest
 from kinto_signer.core.difference_pages import from_json
 from kinto_signer.errors import ConflictError
 from kinto_signer.plugin.resources import Resource
@@ -94,8 +94,9 @@ def test_the_digest_is_that_of_what_is_stored(key_pair, storage_url):
     app.patch_json(SOURCE, {"data": {"sort": "x", "note": "not published"}})
     repository = StorageRepository(app.app.registry.storage)
     records, attributes = repository.records("main-workspace/regions"), repository.attributes("main-workspace/regions")
+    found = difference(records, [], attributes, {}, COPIED_ATTRIBUTES)
     digest = diff(app)["digest"]
-    assert digest == reviewed_digest(records, attributes, COPIED_ATTRIBUTES)
+    assert digest == reviewed_digest(found, attributes, repository.attributes("main/regions"), COPIED_ATTRIBUTES)
     app.patch_json(SOURCE, {"data": {"note": "another"}})
     assert diff(app)["digest"] == digest
     put(app, "r0", v=2)
@@ -302,16 +303,16 @@ def test_nothing_is_cut_off(key_pair, storage_url):
 
 
 class Meddling:
-    """Runs `change` before the snapshot of the source is read, `times` times."""
+    """Runs `change` before source and copy are compared, `times` times."""
 
     def __init__(self, change, times):
-        self.change, self.times, self.read = change, times, reading.snapshot
+        self.change, self.times, self.compare = change, times, reading.Compared
 
-    def __call__(self, storage, name):
-        if name == "main-workspace/regions" and self.times:
+    def __call__(self, *args):
+        if self.times:
             self.times -= 1
             self.change()
-        return self.read(storage, name)
+        return self.compare(*args)
 
 
 def test_source_and_copy_are_of_one_moment(app, monkeypatch):
@@ -319,13 +320,13 @@ def test_source_and_copy_are_of_one_moment(app, monkeypatch):
     registry, resource = app.app.registry, app.app.registry.signing.resources.of_source("main-workspace", "regions")
     assert isinstance(resource, Resource)
     meddling = Meddling(lambda: set_status(app, "to-sign"), 1)
-    monkeypatch.setattr(reading, "snapshot", meddling)
+    monkeypatch.setattr(reading, "Compared", meddling)
     found = reading.shown(registry, resource, resource.destination)
     assert meddling.times == 0
-    assert found.difference.empty  # without a second look: the record of the source is new to the copy read before
+    assert found.difference.empty  # without a second look: the status and the copy would be of two moments
 
     values = iter(range(100))
-    monkeypatch.setattr(reading, "snapshot", Meddling(lambda: put(app, "a", v=next(values)), 100))
+    monkeypatch.setattr(reading, "Compared", Meddling(lambda: put(app, "a", v=next(values)), 100))
     with pytest.raises(ConflictError, match="all the time"):
         reading.shown(registry, resource, resource.destination)
 

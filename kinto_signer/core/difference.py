@@ -54,6 +54,13 @@ class Difference:
         changed = (*self.created, *self.deleted, *(after for _, after in self.updated))
         return {record["id"] for record in changed}
 
+    @property
+    def pairs(self) -> list[tuple[Record | None, Record | None]]:
+        """(before, after) of each record that differs, sorted by id; None where it is not there."""
+        found: list[tuple[Record | None, Record | None]] = [(None, record) for record in self.created]
+        found += [*self.updated, *((record, None) for record in self.deleted)]
+        return sorted(found, key=lambda pair: (pair[1] or pair[0] or {})["id"])
+
     def only(self, ids: Collection[str]) -> Difference:
         """The part of it that is about the records `ids`, without the attributes."""
         return Difference(
@@ -95,26 +102,37 @@ def difference(
     )
 
 
-def reviewed_digest(records: Iterable[Record], attributes: Mapping[str, Any], copied: Sequence[str]) -> str:
-    """What a reviewer was shown, as ``sha384-`` and standard base64: the same for the same content to be published, only.
+def reviewed_digest(found: Difference, attributes: Mapping[str, Any], published: Mapping[str, Any], copied: Sequence[str]) -> str:
+    """What a reviewer was shown, as ``sha384-`` and standard base64: the same only for the same changes of the same state.
 
-    SHA-384 over the ASCII text ``{"attributes":{…},"records":[…]}``, compact, every object's keys sorted by code point, floats
-    as Python writes them. It covers
+    found: the changes. attributes: of the source; those that `copied` names are published. published: the attributes of the
+    signed copy that the changes are against, empty where there is none.
 
-    * the live records of the source, sorted by id, each without ``last_modified``; the tombstones and the record
-      ``kinto-signer-timestamp`` are left out;
-    * those of the source's `attributes` that `copied` names and that are there: a missing one is not one that is ``null``.
+    SHA-384 over the ASCII text ``{"attributes":{…},"changes":[{"after":…,"before":…,"id":…},…],"published":…}``, compact, every
+    object's keys sorted by code point, floats as Python writes them. It covers
 
-    It does not cover timestamps, the other attributes (status, comments, tracking fields), permissions, attached files (but
-    their ``hash`` in the record), or what the source is compared with.
+    * each record that would be created, updated or deleted, sorted by id, as it was and will be, without ``last_modified``;
+      ``null`` where it is not there;
+    * those of the source's `attributes` that are published and that are there: a missing one is not one that is ``null``;
+    * the ``hash`` of the published state, which stands for all its records; ``null`` if it has none.
+
+    It does not cover the timestamps of the source, its other attributes (status, comments, tracking fields), permissions, or
+    attached files (but their ``hash`` in the record). Its cost follows the change.
     """
     shown = {name: attributes[name] for name in copied if name in attributes}
-    live = _live(records)
-    digest = hashlib.sha384(b'{"attributes":' + plain_json(shown) + b',"records":[')
-    for number, name in enumerate(sorted(live)):
-        digest.update((b"," if number else b"") + plain_json(without_timestamp(live[name])))
-    digest.update(b"]}")
+    digest = hashlib.sha384(b'{"attributes":' + plain_json(shown) + b',"changes":[')
+    for number, (before, after) in enumerate(found.pairs):
+        digest.update((b"," if number else b"") + plain_json(_change(before, after)))
+    digest.update(b'],"published":' + plain_json(published.get("hash")) + b"}")
     return format_hash(digest.digest())
+
+
+def _change(before: Record | None, after: Record | None) -> dict[str, Any]:
+    return {
+        "id": (after or before or {})["id"],
+        "before": None if before is None else without_timestamp(before),
+        "after": None if after is None else without_timestamp(after),
+    }
 
 
 def _live(records: Iterable[Record]) -> dict[str, Record]:

@@ -20,16 +20,23 @@ class Held:
     """What a place holds before a publication.
 
     etag: of its list of records, integer milliseconds. changes: live records and the tombstones that are known.
-    fresh: nothing was ever published there, so that nobody has read it and old timestamps may be written.
+    fresh: nothing was ever published there, so that nobody has read it and old timestamps may be written. rest: the greatest
+    timestamp among what is not listed, since nothing is to be done about it; 0 where everything is listed.
     """
 
     etag: int
     changes: Sequence[Record] = ()
     fresh: bool = False
+    rest: int = 0
 
     @property
     def records(self) -> list[Record]:
         return [change for change in self.changes if not is_tombstone(change)]
+
+    @property
+    def latest(self) -> int:
+        """The greatest timestamp of a record or a tombstone, listed or not; 0 where there is nothing."""
+        return max(latest(self.changes), self.rest)
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Plan:
 
     timestamp: int
     records: list[Record]
-    """All live records after the publication."""
+    """All live records after the publication, but for those that the source does not list."""
     destination: list[Record]
     authorities: list[list[Record]]
 
@@ -53,14 +60,15 @@ def plan(source: Sequence[Record], destination: Held, authorities: Sequence[Held
     renew: sign a new timestamp even if no record differs, since the attributes beside the records do.
     Content that is the same everywhere keeps its timestamp, so that no difference means no new records. What an
     authority already holds of an earlier, unfinished publication keeps the timestamp it has there.
+    Records that are exactly the same in every place need not be listed: they change nothing but `Held.rest`.
     """
     everywhere, places = [destination, *authorities], _distinct([destination, *authorities])
     authorities = places[1:]
-    fresh_timestamp = count(max(now, *(max(place.etag, latest(place.changes)) for place in places)) + 1)
+    fresh_timestamp = count(max(now, *(max(place.etag, place.latest) for place in places)) + 1)
     records = _stamp(source, destination, authorities, fresh_timestamp)
     dead = _bury(records, destination, authorities, fresh_timestamp)
     writes = [_missing(records, dead, place) for place in places]
-    timestamp = max(latest(records), latest(dead), latest(destination.changes))
+    timestamp = max(latest(records), latest(dead), destination.latest)
     known = renew and any(timestamp <= place.etag and not place.fresh for place in places)
     if known or any(not _carries(timestamp, place, missing) for place, missing in zip(places, writes, strict=True)):
         next(fresh_timestamp)  # the marker has to be created, a millisecond earlier, before it can be deleted
@@ -132,4 +140,4 @@ def _missing(records: Sequence[Record], dead: Sequence[Record], place: Held) -> 
 def _carries(timestamp: int, place: Held, missing: Sequence[Record]) -> bool:
     """Whether the place's ETag will be `timestamp` once `missing` is written there."""
     written = any(change["last_modified"] == timestamp for change in missing)
-    return timestamp > place.etag if written else timestamp == place.etag and bool(place.changes)
+    return timestamp > place.etag if written else timestamp == place.etag and place.latest > 0

@@ -73,6 +73,13 @@ class StorageRepository:
         """The number of live records."""
         return int(self.storage.count_all("record", collection_uri(name)))
 
+    def newest(self, name: str) -> int:
+        """The greatest timestamp of a record or a tombstone; 0 if there is none. Unlike `etag` it starts no clock."""
+        found = self.storage.list_all(
+            "record", collection_uri(name), sorting=[Sort("last_modified", -1)], limit=1, include_deleted=True
+        )
+        return int(found[0]["last_modified"]) if found else 0
+
     def collections(self, bucket: str) -> list[str]:
         """The ids of the bucket's collections."""
         return [collection["id"] for collection in self.collections_attributes(bucket)]

@@ -13,6 +13,7 @@ from kinto_signer.errors import ConfigurationError
 from kinto_signer.plugin import answers, rollback
 from kinto_signer.server import bootstrap, capability, deleting, door, heartbeat, listeners, notifying, starting, values
 from kinto_signer.server.journal import Journal
+from kinto_signer.server.kept_states import KeptStates
 from kinto_signer.server.signing import Signing, order_warnings
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def includeme(config: Any) -> None:
         logger.info("%s", rule)
     config.registry.signing = signing
     config.registry.signer_journal = Journal(config.registry.storage)
+    config.registry.signer_kept_states = KeptStates()
     config.include(rollback)
     config.include(answers)
     config.include(values)

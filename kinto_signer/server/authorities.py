@@ -33,6 +33,16 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+class Source(Protocol):
+    """What is to be published: every live record, read where somebody asks for them."""
+
+    @property
+    def records(self) -> Sequence[Record]: ...
+
+    @property
+    def empty(self) -> bool: ...
+
+
 class Target(Protocol):
     """One authority during one publication of one collection, whatever it offers."""
 
@@ -90,6 +100,14 @@ class Authorities:
     def held(self) -> list[Held]:
         return [part.seen.held for part in self.parts]
 
+    def are_like(self, own: Own) -> bool:
+        """Whether all of them hold what S does, of which a part was looked at."""
+        return all(part.seen.held is own.part for part in self.parts)
+
+    def look_at_everything(self, own: Own) -> None:
+        for part in self.parts:
+            part.seen = part.seen.whole(own)
+
     @property
     def sent(self) -> int:
         return sum(len(part.writes) for part in self.parts if part.took)
@@ -100,7 +118,7 @@ class Authorities:
 
     # --- before anything is written ----------------------------------------------------------------------------------
 
-    def look(self, own: Own, source: Sequence[Record]) -> None:
+    def look(self, own: Own, source: Source) -> None:
         """Look at every authority; nothing was written on S yet, so that one on S's own database shows.
 
         source: what is to be published. Raises AheadError where that would lose what an authority alone has, also of one that is
@@ -112,11 +130,11 @@ class Authorities:
             if part is not None:
                 self.parts.append(part)
 
-    def _look(self, settings: AuthoritySettings, own: Own, source: Sequence[Record]) -> Part:
+    def _look(self, settings: AuthoritySettings, own: Own, source: Source) -> Part:
         target = open_authority(settings, self.name, self.signing.trust(self.resource), self.signing.instance, self._copied)
         seen = target.look(own)
         self._refuse_own_database(settings, own, seen)
-        if seen.state.records and not source and own.timestamp == 0:
+        if seen.state.records and own.timestamp == 0 and source.empty:
             raise ConflictError(
                 f"{self.name}: the authority holds {len(seen.state.records)} records that this signer published, and nothing was "
                 "ever published from here. Nothing was done: it would remove them all. Take them over first: "
@@ -134,12 +152,12 @@ class Authorities:
                 "readers use, or remove the line to let them read here. Nothing was published."
             )
 
-    def _refuse_loss(self, settings: AuthoritySettings, own: Own, seen: Seen, source: Sequence[Record]) -> None:
+    def _refuse_loss(self, settings: AuthoritySettings, own: Own, seen: Seen, source: Source) -> None:
         """Raise AheadError if the authority has what S does not know, and publishing `source` over it would lose some of that."""
         if not is_ahead(own, seen, self.journal.entry(self.name, settings.label)):
             return
         ours, theirs = (own.held.records if own.timestamp else []), seen.signed
-        found = beyond(seen.state.records, ours, source)
+        found = beyond(seen.state.records, ours, source.records)
         origin = self.repository.attributes(self.resource.source.name) or {}
         attributes = differing(self._copied, seen.state.metadata, own.attributes or {}, origin)
         if found.loses_nothing and not attributes:

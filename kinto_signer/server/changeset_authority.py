@@ -36,6 +36,7 @@ class ChangesetAuthority:
         self._send = Sender(connection, root.account).send
         self._attributes = Sender(connection).attributes
         self._collection = collection_uri(name)
+        self._own: Own | None = None
         self._base = 0
         self._alive: frozenset[str] = frozenset()
         self._answer: Mapping[str, Any] = {}
@@ -53,7 +54,8 @@ class ChangesetAuthority:
         attributes = self._attributes(self.name, answer)
         theirs = Signed(_timestamp(attributes.get("signed_timestamp")), str(attributes.get("hash")))
         if theirs == own.signed and own.timestamp and not whole:
-            return Seen(own.held, Changeset(own.timestamp, own.held.changes, attributes), sound=True)
+            self._own = own
+            return Seen(own.near, Changeset(own.timestamp, own.near.changes, attributes), sound=True)
         state = self._state()
         if not state.changes and not signature.entries(state.metadata):
             return NOTHING_SEEN
@@ -110,6 +112,7 @@ class ChangesetAuthority:
             if _is(state, attributes):
                 self._base, self._answer = base, {**as_object(answer.body.get("details")), "metadata": state.metadata}
                 return
+            before = before.whole(self._own) if self._own else before
             target = merge(
                 before.state, Changeset(attributes["signed_timestamp"], writes, attributes, since=before.state.timestamp)
             )

@@ -80,4 +80,4 @@ def _publish_empty(event: Any, resource: Resource) -> None:
     notifying.on_action(event, action, change)
     for copied in (resource, resource.as_preview):
         if copied and repository.attributes(copied.destination.name) is not None:
-            publisher.publish(copied, [], allow_mass_deletion=True)
+            publisher.publish(copied, allow_mass_deletion=True)

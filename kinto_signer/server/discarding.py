@@ -37,8 +37,9 @@ def discard(request: Any, resource: Resource, ids: Collection[str]) -> Record:
     registry, name = request.registry, resource.source.name
     repository, user = StorageRepository(registry.storage), user_who_asks(request)
     before = repository.attributes(name) or {}
-    digest = reviewed_digest(repository.records(name), before, registry.signing.copied_attributes(resource))
+    published = repository.attributes(resource.destination.name) or {}
     found = restoring.restore(registry, resource, ids)
+    digest = reviewed_digest(found, before, published, registry.signing.copied_attributes(resource))
     action = _action(resource, user, found.only(ids), digest, before.get("last_review_request_by"))
     nothing_left = found.ids == set(ids) and not found.attributes
     after = repository.set_attributes(
@@ -53,7 +54,7 @@ def discard(request: Any, resource: Resource, ids: Collection[str]) -> Record:
     )
     preview = resource.as_preview
     if nothing_left and preview:
-        Publisher(registry, user).publish(preview, repository.records(name))
+        Publisher(registry, user).publish(preview)
     _done().setdefault(name, []).append(action)
     request.notify_resource_event(
         parent_id=f"/buckets/{resource.source.bucket}",

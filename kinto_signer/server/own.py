@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from kinto_signer.core import published
 from kinto_signer.core.ahead import Signed
+from kinto_signer.core.canonical import Record
 from kinto_signer.core.changeset import Changeset
 from kinto_signer.core.plan import Held
 from kinto_signer.plugin.storage import StorageRepository
@@ -32,11 +33,24 @@ class Own:
         self.timestamp = repository.timestamp(name)
         self._repository = repository
         self._names = (*copied, *SIGNED_ATTRIBUTES)
+        self.part: Held | None = None
 
     @cached_property
     def held(self) -> Held:
         """Records and tombstones. Starts the clock of an empty list, as reading it does: only where there is something."""
         return self._repository.held(self.name)
+
+    def look_at(self, part: Sequence[Record]) -> Held:
+        """Only what is to be changed: the live records `part`, in which the source differs. Everything else stands for itself."""
+        newest = self._repository.newest(self.name)
+        etag = self._repository.etag(self.name)
+        self.part = Held(etag, part, fresh=newest == 0 and self.timestamp == 0, rest=newest)
+        return self.part
+
+    @property
+    def near(self) -> Held:
+        """What was looked at: the part that is to be changed, if there is one, or everything."""
+        return self.held if self.part is None else self.part
 
     @property
     def signed(self) -> Signed:
@@ -57,12 +71,19 @@ class Own:
 class Seen:
     """What an authority holds.
 
-    state: complete. sound: whether it verifies; False where an earlier publication of ours was left unfinished.
+    state: complete, but where it is known to be S's own: then as much of it as was looked at there. sound: whether it verifies;
+    False where an earlier publication of ours was left unfinished.
     """
 
     held: Held
     state: Changeset
     sound: bool
+
+    def whole(self, own: Own) -> Seen:
+        """The same with all records, of one that holds what S does."""
+        return (
+            replace(self, held=own.held, state=replace(self.state, changes=own.held.changes)) if self.held is own.part else self
+        )
 
     @property
     def signed(self) -> Signed:

@@ -11,22 +11,26 @@ from typing import Any
 import transaction
 
 from kinto_signer.core import signature
-from kinto_signer.core.canonical import Digests, Record, digests, find_problem, format_hash, parse_hash, signed_bytes
-from kinto_signer.core.changeset import TIMESTAMP_MARKER, diff, is_tombstone
+from kinto_signer.core.canonical import Digests, Record, find_problem, format_hash, parse_hash, signed_bytes
+from kinto_signer.core.changeset import TIMESTAMP_MARKER, is_tombstone
 from kinto_signer.core.mass_deletion import refuse_mass_deletion
-from kinto_signer.core.plan import Held, Plan, plan
+from kinto_signer.core.plan import Plan, plan
 from kinto_signer.core.published import CARRIED, PUBLICATION
 from kinto_signer.core.repository import FUTURE_TOLERANCE_MS
 from kinto_signer.core.statement import check_statement
 from kinto_signer.core.trust import check, check_signed
 from kinto_signer.errors import NotYetValidError, SigningError, UnsignableValue
+from kinto_signer.plugin.bulk import apply_in_bulk
 from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.resources import Place, Resource
-from kinto_signer.plugin.storage import StorageRepository
+from kinto_signer.plugin.storage import StorageRepository, collection_uri
 from kinto_signer.server.authorities import Authorities, other_attributes
+from kinto_signer.server.compared import Compared
+from kinto_signer.server.kept_states import KeptState
 from kinto_signer.server.own import CLAIM, PUBLISHED_TO, Own
 from kinto_signer.server.places import create_place
 from kinto_signer.server.signing import Signing
+from kinto_signer.server.stored import Stored, read_stored
 from kinto_signer.signers import Signature
 from kinto_signer.signers.several import carried_by
 
@@ -57,54 +61,76 @@ class Publisher:
         self._clock = Clock()
 
     def publish(
-        self, resource: Resource, records: Sequence[Record] | None = None, *, allow_mass_deletion: bool = False
+        self,
+        resource: Resource,
+        origin: Place | None = None,
+        *,
+        compared: Compared | None = None,
+        allow_mass_deletion: bool = False,
     ) -> Published:
-        """Sign `records` (None: what the destination holds) as the destination's content; the push happens before commit.
+        """Sign the records of `origin` (None: of the source) as the destination's content; the push happens before commit.
 
-        allow_mass_deletion: whatever the setting says. Raises MassDeletionError, UnsignableValue, SigningError, a
-        VerificationError about what A holds, or what reaching A raises; the transaction must then be undone.
+        compared: the two, if they were compared already. allow_mass_deletion: whatever the setting says.
+        Raises MassDeletionError, UnsignableValue, SigningError, a VerificationError about what A holds, or what reaching A
+        raises; the transaction must then be undone.
         """
-        name = resource.destination.name
+        name, origin = resource.destination.name, origin or resource.source
         authorities, own = (
             Authorities(self.registry, resource),
             Own(self.repository, name, self.signing.copied_attributes(resource)),
         )
-        wanted = list(records) if records is not None else own.held.records if own.attributes is not None else []
+        compared = compared or Compared(self.registry, origin, resource.destination)
         if not allow_mass_deletion:
-            self._refuse_mass_deletion(resource, own, wanted)
-        authorities.look(own, wanted)
+            self._refuse_mass_deletion(resource, own, compared)
+        if compared.since is not None:
+            own.look_at(compared.copy_part)
+        authorities.look(own, compared)
         create_place(self.registry, resource.destination, resource)
-        destination = own.held if own.attributes is not None else self.repository.held(name)
         self._clock.lap("look")
-        if records is None and destination.records:
+        if origin == resource.destination and self.repository.count(name):
             check(name, self.repository.changeset(name), self.signing.trust(resource))
         copied = self.repository.attributes(resource.source.name) or {}
-        newest = self.repository.etag(resource.source.name) if records is not None and copied else 0
+        newest = self.repository.etag(resource.source.name) if origin == resource.source and copied else 0
         renew = self._has_to_be_renewed(resource, own, authorities, copied, newest)
-        planned = plan(wanted, destination, authorities.held, max(now_ms(), newest), renew=renew)
+        planned = self._plan(own, authorities, compared, max(now_ms(), newest), renew=renew)
         self._refuse_values(resource, planned)
         authorities.plan(planned.authorities)
-        self.repository.write(name, planned.destination)
+        self._write(name, planned)
         self._clock.lap("write")
-        signed = self._sign(resource, self._written(name, planned), planned.timestamp)
+        content = self._stored(resource, planned, compared)
+        signed = content.digests, self._signatures(resource, content.digests, content.signed_bytes)
         others = [part.seen.state.metadata for part in authorities.parts]
-        count = len(planned.records)
-        attributes = self._publish_attributes(resource, planned.timestamp, *signed, resource.source, count, others)
+        attributes = self._publish_attributes(resource, planned.timestamp, *signed, resource.source, content.count, others)
         self._clock.lap("sign")
         if authorities.settings:
             _after_other_hooks(self._push, authorities, attributes)
-        published = _summary(planned, destination, *signed)
-        transaction.get().addAfterCommitHook(self._done, (authorities, published))
+        published = _summary(planned, compared.copy_part, *signed)
+        transaction.get().addAfterCommitHook(self._done, (authorities, published, content.kept))
         return published
 
-    def _refuse_mass_deletion(self, resource: Resource, own: Own, wanted: Sequence[Record]) -> None:
+    def _refuse_mass_deletion(self, resource: Resource, own: Own, compared: Compared) -> None:
         """Of previews nobody's readers lose anything."""
         percent = self.signing.workflow(resource).mass_deletion_percent
         if not percent or resource.local or own.attributes is None:
             return
-        published = {record["id"] for record in own.held.records}
-        deleted = published - {record["id"] for record in wanted}
-        refuse_mass_deletion(resource.source.name, published=len(published), deleted=len(deleted), percent=percent)
+        deleted = {record["id"] for record in compared.copy_part} - {record["id"] for record in compared.source_part}
+        if deleted:
+            published = self.repository.count(own.name)
+            refuse_mass_deletion(resource.source.name, published=published, deleted=len(deleted), percent=percent)
+
+    def _plan(self, own: Own, authorities: Authorities, compared: Compared, now: int, *, renew: bool) -> Plan:
+        """What differs is enough where every authority holds what S does, or where there is nothing else."""
+        if own.part is not None and (own.part.rest == 0 or authorities.are_like(own)):
+            return plan(compared.source_part, own.part, authorities.held, now, renew=renew)
+        authorities.look_at_everything(own)
+        return plan(compared.records, own.held, authorities.held, now, renew=renew)
+
+    def _write(self, name: str, planned: Plan) -> None:
+        if self.repository.atomic:
+            uri = collection_uri(name)
+            apply_in_bulk(self.registry.storage, uri, planned.destination, complete=False, timestamp=planned.timestamp)
+        else:
+            self.repository.write(name, planned.destination)
 
     def _has_to_be_renewed(
         self, resource: Resource, own: Own, authorities: Authorities, source: Mapping[str, Any], newest: int
@@ -124,7 +150,7 @@ class Publisher:
         attributes = self.repository.attributes(name) or {}
         content, timestamp = self._recorded(resource, attributes)
         count = self._count(resource, attributes, content, timestamp)
-        signatures = self._signatures(resource, content, lambda: self.repository.records(name), timestamp)
+        signatures = self._signatures(resource, content, lambda: signed_bytes(self.repository.records(name), timestamp))
         # The source's attributes may hold edits that nobody approved.
         refreshed = self._publish_attributes(resource, timestamp, content, signatures, resource.destination, count)
         authorities = Authorities(self.registry, resource)
@@ -173,24 +199,17 @@ class Publisher:
             if problem:
                 raise UnsignableValue(f"{problem.why}. Nothing was signed", path=problem.path, record=change["id"])
 
-    def _written(self, name: str, planned: Plan) -> list[Record]:
+    def _stored(self, resource: Resource, planned: Plan, compared: Compared) -> Stored:
         """The destination as it reads now: what is signed is what was stored, not what was meant."""
-        records = self.repository.records(name)
-        meant = {record["id"]: record["last_modified"] for record in planned.records}
-        found = {record["id"]: record["last_modified"] for record in records}
-        if meant != found or diff(planned.records, records):
+        stored = read_stored(self.registry, resource.destination, planned, compared)
+        if stored is None:
+            name = resource.destination.name
             raise SigningError(f"{name}: the storage holds something else than what was written to it. Nothing was signed.")
-        return records
+        return stored
 
-    def _sign(self, resource: Resource, records: Sequence[Record], timestamp: int) -> tuple[Digests, Sequence[Signature]]:
-        content = digests(records, timestamp)
-        return content, self._signatures(resource, content, lambda: records, timestamp)
-
-    def _signatures(
-        self, resource: Resource, content: Digests, records: Callable[[], Sequence[Record]], timestamp: int
-    ) -> Sequence[Signature]:
-        """The signatures of all signers, each verified. records: called where a signer makes the digest itself, and only then."""
-        return self.signing.signer(resource).sign(content.signed, lambda: signed_bytes(records(), timestamp))
+    def _signatures(self, resource: Resource, content: Digests, signed_bytes: Callable[[], bytes]) -> Sequence[Signature]:
+        """The signatures of all signers, each verified. signed_bytes: called where a signer makes the digest itself only."""
+        return self.signing.signer(resource).sign(content.signed, signed_bytes)
 
     def _publish_attributes(
         self,
@@ -240,10 +259,12 @@ class Publisher:
         self._clock.lap("other plugins")
         authorities.push(attributes, self._clock.lap)
 
-    def _done(self, success: bool, authorities: Authorities, published: Published) -> None:
+    def _done(self, success: bool, authorities: Authorities, published: Published, kept: KeptState | None = None) -> None:
         """The after-commit hook."""
         if not success:
             return
+        if kept is not None:
+            self.registry.signer_kept_states.keep(authorities.name, kept)
         authorities.committed(published.timestamp)
         logger.info(
             "published %s signed_timestamp=%s hash=%s created=%s updated=%s deleted=%s sent=%s to=%s by=%s refs=%s seconds=%s",
@@ -290,8 +311,8 @@ def _refs(signatures: Iterable[Signature]) -> str:
     return ",".join(f"{made.signer_id}:{made.ref}" for made in signatures if made.ref) or "-"
 
 
-def _summary(planned: Plan, before: Held, content: Digests, signatures: Iterable[Signature]) -> Published:
-    known = {record["id"] for record in before.records}
+def _summary(planned: Plan, before: Iterable[Record], content: Digests, signatures: Iterable[Signature]) -> Published:
+    known = {record["id"] for record in before}
     live = [change for change in planned.destination if not is_tombstone(change)]
     updated = sum(change["id"] in known for change in live)
     deleted = sum(change["id"] in known for change in planned.destination if is_tombstone(change))

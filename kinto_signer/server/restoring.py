@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from itertools import count
 from typing import Any
 
 from kinto_signer.core.canonical import Record
 from kinto_signer.core.changeset import tombstone
-from kinto_signer.core.difference import Difference, difference
+from kinto_signer.core.difference import Difference
 from kinto_signer.core.trust import check
 from kinto_signer.errors import WorkflowError
 from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.resources import Resource
 from kinto_signer.plugin.storage import StorageRepository
+from kinto_signer.server.compared import Compared
 
 
-def pending(registry: Any, resource: Resource, records: Sequence[Record] | None = None) -> Difference:
-    """In what the source differs from its signed destination. records: those of the source, if they were read already."""
-    repository = StorageRepository(registry.storage)
-    source, destination = resource.source.name, resource.destination.name
-    return difference(
-        repository.records(source) if records is None else records,
-        repository.records(destination),
-        repository.attributes(source) or {},
-        repository.attributes(destination) or {},
-        registry.signing.copied_attributes(resource),
-    )
+def pending(registry: Any, resource: Resource) -> Difference:
+    """In what the source differs from its signed destination."""
+    compared = Compared(registry, resource.source, resource.destination)
+    return compared.difference(registry.signing.copied_attributes(resource))
 
 
 def restore(registry: Any, resource: Resource, ids: Collection[str] | None = None) -> Difference:

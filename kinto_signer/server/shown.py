@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kinto_signer.core.canonical import Record
-from kinto_signer.core.difference import Difference, difference, reviewed_digest
+from kinto_signer.core.difference import Difference, reviewed_digest
 from kinto_signer.errors import ConflictError, NotFoundError
 from kinto_signer.plugin.exclusive import exclusive
 from kinto_signer.plugin.resources import Place, Resource
-from kinto_signer.plugin.snapshot import snapshot
 from kinto_signer.plugin.storage import StorageRepository
+from kinto_signer.server.compared import Compared
 
 ATTEMPTS = 3
 
@@ -38,35 +37,31 @@ def shown(registry: Any, resource: Resource, against: Place) -> Shown:
     Raises NotFoundError where there is no such source, ConflictError where it changes all the time.
     """
     with exclusive(registry):
-        source, attributes, copy, copied_attributes = _read(registry, resource, against)
-    copied = registry.signing.copied_attributes(resource)
-    digest = reviewed_digest(source, attributes, copied)
-    both = (against.name, digest, reviewed_digest(copy, copied_attributes, copied))
-    state = hashlib.sha256(json.dumps(both).encode()).hexdigest()[:32]
-    return Shown(attributes, difference(source, copy, attributes, copied_attributes, copied), digest, state)
+        return _read(registry, resource, against)
 
 
-def _read(
-    registry: Any, resource: Resource, against: Place
-) -> tuple[list[Record], Mapping[str, Any], list[Record], Mapping[str, Any]]:
-    """Records and attributes of both.
-
-    Each is read in one statement. A publication changes both in one transaction, and whatever changes the source's records
-    moves its object's timestamp: where that is the same before the copy is read and after, they were so at the same time.
+def _read(registry: Any, resource: Resource, against: Place) -> Shown:
+    """A publication changes source and copies in one transaction, and whatever changes the source's records moves its object's
+    timestamp: where that is the same before anything else is read and afterwards, all was so at the same time.
     """
-    repository = StorageRepository(registry.storage)
-    name = resource.source.name
+    repository, name = StorageRepository(registry.storage), resource.source.name
     for _ in range(ATTEMPTS):
         before = repository.attributes(name)
-        copy, copied_attributes = _snapshot(registry.storage, against.name)
-        source, attributes = _snapshot(registry.storage, name)
-        if before is None or not attributes:
+        if before is None:
             raise NotFoundError(f"There is no collection {name!r} (any more). Nothing was compared.")
-        if attributes["last_modified"] == before["last_modified"]:
-            return source, attributes, copy, copied_attributes
+        found, digest = _compare(registry, resource, resource.destination, before)
+        shown_digest = digest
+        if against != resource.destination:
+            found, shown_digest = _compare(registry, resource, against, before)
+        if before == repository.attributes(name):
+            state = hashlib.sha256(json.dumps((against.name, digest, shown_digest)).encode()).hexdigest()[:32]
+            return Shown(before, found, digest, state)
     raise ConflictError(f"{name} is being edited or published all the time. Nothing was read; try again.")
 
 
-def _snapshot(storage: Any, name: str) -> tuple[list[Record], Mapping[str, Any]]:
-    found = snapshot(storage, name)
-    return ([], {}) if found is None else ([json.loads(change) for change in found.changes], found.attributes)
+def _compare(registry: Any, resource: Resource, copy: Place, attributes: Mapping[str, Any]) -> tuple[Difference, str]:
+    """What differs, and the digest of that."""
+    copied = registry.signing.copied_attributes(resource)
+    published = StorageRepository(registry.storage).attributes(copy.name) or {}
+    found = Compared(registry, resource.source, copy).difference(copied)
+    return found, reviewed_digest(found, attributes, published, copied)

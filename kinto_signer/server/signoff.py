@@ -12,8 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from kinto_signer.core import workflow
-from kinto_signer.core.canonical import Record
-from kinto_signer.core.difference import reviewed_digest
+from kinto_signer.core.difference import Difference, reviewed_digest
 from kinto_signer.core.workflow import (
     ALLOW_MASS_DELETION,
     APPROVAL,
@@ -31,6 +30,7 @@ from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server import actions, groups, notifying, restoring
 from kinto_signer.server.actions import Action
 from kinto_signer.server.batches import Change
+from kinto_signer.server.compared import Compared
 from kinto_signer.server.publisher import Published, Publisher
 
 
@@ -151,8 +151,9 @@ class SignOff:
             self._refuse_unreviewed()
         self._announce(action)
         allowed = new.get(ALLOW_MASS_DELETION) is True
-        published = self.publisher.publish(self.resource, self._records, allow_mass_deletion=allowed)
+        published = self.publisher.publish(self.resource, compared=self._compared, allow_mass_deletion=allowed)
         self._published = True
+        del self._compared
         self._fill_preview()
         if old is Status.TO_REVIEW:
             self.attributes |= {"last_review_by": self.user, "last_review_date": action.date}
@@ -173,7 +174,7 @@ class SignOff:
         action = self._action(Effect.ROLLBACK, new.get("last_editor_comment"))
         self._announce(action)
         restoring.restore(self.registry, self.resource)
-        del self._records
+        del self._compared
         published = self.repository.attributes(self.resource.source.name) or {}
         copied = self._settings.copied
         self.attributes = {key: value for key, value in self.attributes.items() if key not in copied}
@@ -187,7 +188,7 @@ class SignOff:
         published = self.publisher.publish(self.resource)
         preview = self.resource.as_preview
         if preview:
-            self.publisher.publish(preview, self.repository.records(self.resource.destination.name))
+            self.publisher.publish(preview, self.resource.destination)
         if self.attributes["status"] is None:
             self.attributes["status"] = Status.SIGNED.value
         self._signed(published, now())
@@ -198,17 +199,22 @@ class SignOff:
     def _fill_preview(self) -> None:
         preview = self.resource.as_preview
         if preview:
-            self.publisher.publish(preview, self._records)
+            self.publisher.publish(preview)
 
     # --- what is known of it -------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _records(self) -> list[Record]:
-        """Of the source; nobody else writes there before the transaction ends."""
-        return self.repository.records(self.resource.source.name)
+    def _compared(self) -> Compared:
+        """Source and destination; nobody else writes there before the transaction ends."""
+        return Compared(self.registry, self.resource.source, self.resource.destination)
+
+    @property
+    def _pending(self) -> Difference:
+        return self._compared.difference(self._settings.copied)
 
     def _action(self, effect: Effect, comment: object, *, old: Status = Status.NONE) -> Action:
-        found = restoring.pending(self.registry, self.resource, self._records)
+        found = self._pending
+        published = self.repository.attributes(self.resource.destination.name) or {}
         return Action(
             effect,
             self.resource,
@@ -219,7 +225,7 @@ class SignOff:
             len(found.updated),
             len(found.deleted),
             found.size_bytes,
-            reviewed_digest(self._records, self._stored, self._settings.copied),
+            reviewed_digest(found, self._stored, published, self._settings.copied),
             self.attributes.get("last_review_request_by") if effect is not Effect.REQUEST_REVIEW else self.user,
             self._settings.reviews and self._took_part(old),
         )
@@ -234,7 +240,7 @@ class SignOff:
 
     def _refuse_unreviewed(self) -> None:
         """What is `signed` and still differs from what is published was not edited through Kinto, nor approved by anybody."""
-        found = restoring.pending(self.registry, self.resource, self._records)
+        found = self._pending
         if not found.empty:
             raise WorkflowError(
                 f"Collection not under review: {self.resource.source.name} is 'signed' and differs from what was published in "

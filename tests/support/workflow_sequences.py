@@ -36,10 +36,11 @@ batches = st.lists(st.one_of(edits, edits, asked, edited_and_asked), min_size=2,
 
 @dataclass(frozen=True)
 class Seen:
-    """What a reviewer was shown. version: of the model; etag: of the source's own object."""
+    """What a reviewer was shown. version: of the model; published: the hash; etag: of the source's own object."""
 
     version: int
     content: Content
+    published: str | None
     digest: str
     etag: int
 
@@ -133,7 +134,8 @@ class Sequences(RuleBasedStateMachine):
             self.what_holds()
         seen = self.seen[-1 - number % len(self.seen)]
         if how == "digest":
-            other, options = seen.content != self.model.source.published(), {"extra": {"reviewed_digest": seen.digest}}
+            now = (self.model.source.published(), self.site.published_hash())
+            other, options = (seen.content, seen.published) != now, {"extra": {"reviewed_digest": seen.digest}}
         else:
             other, options = seen.version != self.model.version, {"headers": {"If-Match": f'"{seen.etag}"'}}
         self._do(reviewer, [Patch(status="to-sign")], refused=other, **options)
@@ -210,7 +212,8 @@ class Sequences(RuleBasedStateMachine):
     def _look(self):
         """Remember what a reviewer would see now."""
         site, model = self.site, self.model
-        self.seen.append(Seen(model.version, model.source.published(), site.digest(), site.attributes()["last_modified"]))
+        shown = model.source.published(), site.published_hash(), site.digest()
+        self.seen.append(Seen(model.version, *shown, site.attributes()["last_modified"]))
 
 
 def _refusals(answer):

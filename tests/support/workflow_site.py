@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kinto.core.utils import hmac_digest
 
-from kinto_signer.core.difference import reviewed_digest
+from kinto_signer.core.difference import difference, reviewed_digest
 from tests.support.editing import independently_verified
 from tests.support.keys import write_key_pair
 from tests.support.servers import authorization
@@ -147,9 +147,14 @@ class SequenceSite:
             hash_ = independently_verified(self.public_pem, live, etag, entry["signature"])
             assert metadata["hash"] == hash_
 
+    def published_hash(self):
+        return self.attributes(DESTINATION).get("hash")
+
     def digest(self):
         """What a reviewer would name."""
-        return reviewed_digest(self.stored(SOURCE), self.attributes(), PUBLISHED_ATTRIBUTES)
+        attributes, published = self.attributes(), self.attributes(DESTINATION)
+        found = difference(self.stored(SOURCE), self.stored(DESTINATION), attributes, published, PUBLISHED_ATTRIBUTES)
+        return reviewed_digest(found, attributes, published, PUBLISHED_ATTRIBUTES)
 
     def log(self):
         return self.app.get(f"{SOURCE}/log?_limit=500").json["data"]

@@ -1,0 +1,61 @@
+"""Which rows were written since a moment, whoever did it: each version of a row has the number of its transaction.
+
+No list is kept by those who write, and none can be incomplete: SQL behind Kinto's back shows as well. A row that was removed
+without a trace is no row any more: who counts the others notices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy
+
+_NOW = sqlalchemy.text("""
+SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text, pg_current_xact_id_if_assigned()::xid::text,
+       pg_postmaster_start_time()::text || current_database()
+""")
+_SERVER = sqlalchemy.text("SELECT pg_postmaster_start_time()::text || current_database()")
+# xid is a ring; age() is how far back a number lies on it. What looks newer than it is, after half a turn, is looked at again.
+_TOUCHED = """
+SELECT COALESCE(array_agg(id) FILTER (WHERE {touched}), '{{}}'), count(*) FILTER (WHERE NOT deleted AND NOT ({touched}))
+  FROM objects WHERE parent_id = :uri AND resource_name = 'record'
+"""
+_SINCE = "age(xmin) <= age(CAST(:oldest AS xid))"
+_BY_OTHERS = " AND xmin <> CAST(:own AS xid)"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment within a transaction.
+
+    oldest: the number of the oldest transaction that was open then: those before it were all visible. own: of the transaction
+    itself, None while it has not written anything. server: which PostgreSQL that was, since when: the numbers of another one say
+    nothing.
+    """
+
+    oldest: str
+    own: str | None
+    server: str
+
+
+def moment(session: Any) -> Moment:
+    """Now. Take it before what is to be remembered is read."""
+    return Moment(*session.execute(_NOW).one())
+
+
+def same_server(session: Any, since: Moment) -> bool:
+    return bool(session.execute(_SERVER).scalar() == since.server)
+
+
+def touched(session: Any, uri: str, since: Moment, *, but_own: bool = False) -> tuple[set[str], int]:
+    """Ids of the records and tombstones that were written at or after `since`, and of some that were just before; and how many
+    live records there are beside them.
+
+    but_own: leave out what that transaction itself wrote, whenever it did.
+    """
+    others = but_own and since.own is not None
+    statement = _TOUCHED.format(touched=_SINCE + (_BY_OTHERS if others else ""))
+    values = {"uri": uri, "oldest": since.oldest} | ({"own": since.own} if others else {})
+    ids, untouched = session.execute(sqlalchemy.text(statement), values).one()
+    return set(ids), int(untouched)

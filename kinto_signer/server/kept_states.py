@@ -1,0 +1,120 @@
+"""What this process knows of the signed copies that it wrote: their canonical forms, and since when that is so.
+
+It makes a publication cost what its change does, and never decides what is signed. A form is used if, together with what was
+written since, it gives the digest that was signed last; what differs is what PostgreSQL says was touched since. A process that
+keeps nothing, or has something wrong in its memory, reads everything and signs the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from kinto_signer.core.canonical import Digests, Record, canonical_parsed
+from kinto_signer.core.form import Form
+from kinto_signer.plugin.rows import all_rows, rows
+from kinto_signer.plugin.storage import collection_uri
+from kinto_signer.plugin.touched import Moment, same_server, touched
+
+MAX_KEPT_BYTES = 256 * 2**20
+OVERHEAD_BYTES = 200
+"""What Python needs around the canonical form of each record."""
+MANY = 5000
+"""Records from which on PostgreSQL compares everything faster than we look at what was touched."""
+
+
+@dataclass(frozen=True)
+class KeptState:
+    """A signed copy as one publication left it.
+
+    source: the place that had the same content then. since: before that was found out. digests: what was signed, with timestamp.
+    """
+
+    source: str
+    form: Form
+    timestamp: int
+    digests: Digests
+    since: Moment
+
+
+class KeptStates:
+    """By the name of the signed copy. One object serves all threads; what it hands out never changes."""
+
+    def __init__(self, max_bytes: int = MAX_KEPT_BYTES) -> None:
+        self.max_bytes = max_bytes
+        self._kept: OrderedDict[str, tuple[KeptState, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, name: str) -> KeptState | None:
+        with self._lock:
+            found = self._kept.get(name)
+            return found[0] if found else None
+
+    def keep(self, name: str, state: KeptState) -> None:
+        """Once the publication was committed. What was used last is kept, up to `max_bytes`."""
+        size = state.form.size_bytes + OVERHEAD_BYTES * len(state.form)
+        with self._lock:
+            self._kept.pop(name, None)
+            if size <= self.max_bytes:
+                self._kept[name] = (state, size)
+            while sum(kept for _, kept in self._kept.values()) > self.max_bytes:
+                self._kept.popitem(last=False)
+
+    def forget(self, name: str | None = None) -> None:
+        """Drop it, or everything: the next publication reads it all again."""
+        with self._lock:
+            if name is None:
+                self._kept.clear()
+            else:
+                self._kept.pop(name, None)
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What may differ between a source and its copy, by what was written since: the live records of both, and all ids."""
+
+    ids: frozenset[str]
+    source: list[Record]
+    copy: list[Record]
+
+
+def touched_since(session: Any, kept: KeptState, copy: str) -> Touched | None:
+    """None where nobody knows what was written since, or where it is much."""
+    if not same_server(session, kept.since):
+        return None
+    places = collection_uri(kept.source), collection_uri(copy)
+    in_source, rest_of_source = touched(session, places[0], kept.since)
+    in_copy, rest_of_copy = touched(session, places[1], kept.since, but_own=True)
+    ids = in_source | in_copy
+    if len(ids) > MANY:
+        return None
+    found = [list(rows(session, uri, ids)) for uri in places]
+    untouched = len(kept.form) - sum(1 for record_id in ids if record_id in kept.form)
+    besides = (
+        rest_of_source - _count(found[0], in_copy - in_source),
+        rest_of_copy - _count(found[1], in_source - in_copy),
+    )
+    if besides != (untouched, untouched):
+        return None  # something was removed without a trace
+    return Touched(frozenset(ids), *found)
+
+
+def _count(records: Iterable[Record], ids: set[str]) -> int:
+    return sum(1 for record in records if record["id"] in ids)
+
+
+def read_form(session: Any, name: str) -> Form:
+    """The canonical form of the copy as it is stored. Raises UnsignableValue."""
+    chunks = {record["id"]: canonical_parsed(record) for record in all_rows(session, collection_uri(name))}
+    return Form.of((record_id, chunks[record_id]) for record_id in sorted(chunks))
+
+
+def stored_chunks(session: Any, name: str, ids: Iterable[str]) -> dict[str, bytes | None]:
+    """The canonical forms of these records as they are stored; None for those that are not there."""
+    wanted = list(ids)
+    found: dict[str, bytes | None] = dict.fromkeys(wanted)
+    found.update((record["id"], canonical_parsed(record)) for record in rows(session, collection_uri(name), wanted))
+    return found

@@ -1,0 +1,76 @@
+"""The signed copy as it is stored after a publication was written, and before it is signed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from kinto_signer.core.canonical import Digests, canonical_parsed, digests, signed_bytes
+from kinto_signer.core.changeset import diff, is_tombstone
+from kinto_signer.core.form import Form
+from kinto_signer.core.plan import Plan
+from kinto_signer.plugin.resources import Place
+from kinto_signer.plugin.storage import StorageRepository
+from kinto_signer.server.compared import Compared
+from kinto_signer.server.kept_states import KeptState, read_form, stored_chunks
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """count: of live records. signed_bytes: makes all that is signed. kept: what is to be kept once this was committed."""
+
+    count: int
+    digests: Digests
+    signed_bytes: Callable[[], bytes]
+    kept: KeptState | None = None
+
+
+def read_stored(registry: Any, place: Place, planned: Plan, compared: Compared) -> Stored | None:
+    """What `place` holds now; None if that is not what was planned. Raises UnsignableValue."""
+    repository = StorageRepository(registry.storage)
+    if compared.since is None:
+        return _in_memory(repository, place.name, planned)
+    with registry.storage.client.connect() as session:
+        form = _form(session, place.name, planned, compared)
+    if not _is_as_planned(form, planned) or len(form) != repository.count(compared.source.name):
+        return None
+    content = form.digests(planned.timestamp)
+    kept = KeptState(compared.source.name, form, planned.timestamp, content, compared.since)
+    return Stored(len(form), content, lambda: form.signed_bytes(planned.timestamp), kept)
+
+
+def _form(session: Any, name: str, planned: Plan, compared: Compared) -> Form:
+    """What is kept, with what was written since, if it proves itself; else everything as it is stored."""
+    kept = compared.kept
+    if kept is not None:
+        ids = {*compared.touched, *(change["id"] for change in planned.destination)}
+        form = kept.form.changed(stored_chunks(session, name, ids))
+        with ThreadPoolExecutor(1) as beside:  # both hash, which is done outside Python's lock
+            proven = beside.submit(kept.form.proves, kept.timestamp, kept.digests, form)
+            form.digests(planned.timestamp)
+            if proven.result():
+                return form
+        logger.error(
+            "%s: what is kept of it in memory is not what was signed. It is dropped, and everything is read again.", name
+        )
+    return read_form(session, name)
+
+
+def _is_as_planned(form: Form, planned: Plan) -> bool:
+    return all(
+        form.chunk(change["id"]) == (None if is_tombstone(change) else canonical_parsed(change)) for change in planned.destination
+    )
+
+
+def _in_memory(repository: StorageRepository, name: str, planned: Plan) -> Stored | None:
+    records = repository.records(name)
+    meant = {record["id"]: record["last_modified"] for record in planned.records}
+    found = {record["id"]: record["last_modified"] for record in records}
+    if meant != found or diff(planned.records, records):
+        return None
+    return Stored(len(records), digests(records, planned.timestamp), lambda: signed_bytes(records, planned.timestamp))
