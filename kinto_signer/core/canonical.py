@@ -186,6 +186,12 @@ def find_problem(value: Any, *, allow_floats: bool = False, path: str = "$") -> 
     return next(_problems(value, _write_problem if allow_floats else _write_problem_no_floats, path), None)
 
 
+def find_stored_problem(record: Mapping[str, Any], chunk: bytes, *, allow_floats: bool = False) -> Problem | None:
+    """`find_problem` of a record whose canonical form `chunk` is known, in a fraction of the time where there is none."""
+    odd = b"\\u0000" in chunk or _has_number(record, largest=MAX_SAFE_INTEGER)
+    return find_problem(record, allow_floats=allow_floats) if odd else None
+
+
 def find_malformed(value: Any) -> Problem | None:
     """The first lone surrogate or too deep nesting: what makes some JSON parsers refuse the text as a whole."""
     return next(_problems(value, _surrogate_problem, "$"), None)

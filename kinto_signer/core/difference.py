@@ -7,6 +7,7 @@ signed timestamp where no other does.
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -26,15 +27,25 @@ class Missing(Enum):
 MISSING = Missing.MISSING
 
 
+class ReadLater(Sequence[Record]):
+    """Records, sorted by id, of which only the ids are known before somebody looks at them."""
+
+    ids: Collection[str]
+
+    def only(self, ids: Collection[str]) -> tuple[Record, ...]:
+        """Those of them with these ids."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class Difference:
     """What readers would see change; all three kinds of records sorted by id.
 
-    created: as they are in the source. updated: (before, after). deleted: as they were in the copy. attributes: by name,
-    (before, after), each MISSING where the attribute is not there.
+    created: as they are in the source, which may be too many to have all of them at once. updated: (before, after). deleted: as
+    they were in the copy. attributes: by name, (before, after), each MISSING where the attribute is not there.
     """
 
-    created: tuple[Record, ...] = ()
+    created: Sequence[Record] = ()
     updated: tuple[tuple[Record, Record], ...] = ()
     deleted: tuple[Record, ...] = ()
     attributes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
@@ -51,33 +62,50 @@ class Difference:
     @property
     def ids(self) -> set[str]:
         """The ids of the records that differ."""
-        changed = (*self.created, *self.deleted, *(after for _, after in self.updated))
-        return {record["id"] for record in changed}
+        created = self.created.ids if isinstance(self.created, ReadLater) else (record["id"] for record in self.created)
+        return {*created, *(record["id"] for record in self.deleted), *(after["id"] for _, after in self.updated)}
 
     @property
-    def pairs(self) -> list[tuple[Record | None, Record | None]]:
+    def _pairs(self) -> Iterator[tuple[Record | None, Record | None]]:
         """(before, after) of each record that differs, sorted by id; None where it is not there."""
-        found: list[tuple[Record | None, Record | None]] = [(None, record) for record in self.created]
-        found += [*self.updated, *((record, None) for record in self.deleted)]
-        return sorted(found, key=lambda pair: (pair[1] or pair[0] or {})["id"])
+        created = ((None, record) for record in self.created)
+        deleted = ((record, None) for record in self.deleted)
+        return heapq.merge(created, self.updated, deleted, key=lambda pair: str((pair[1] or pair[0] or {})["id"]))
 
-    def only(self, ids: Collection[str]) -> Difference:
-        """The part of it that is about the records `ids`, without the attributes."""
-        return Difference(
-            tuple(record for record in self.created if record["id"] in ids),
-            tuple(pair for pair in self.updated if pair[1]["id"] in ids),
-            tuple(record for record in self.deleted if record["id"] in ids),
-        )
-
-    @cached_property
+    @property
     def size_bytes(self) -> int:
         """What each reader downloads once it is published: bytes of canonical JSON, records and tombstones, nothing around them.
 
         Timestamps count with those they have now; the new ones have as many digits.
         """
-        whole = (*self.created, *(after for _, after in self.updated))
-        graves = (tombstone(record["id"], record.get("last_modified", 0)) for record in self.deleted)
-        return sum(len(plain_json(change)) for change in (*whole, *graves))
+        return self._measured[0]
+
+    @property
+    def digest(self) -> str:
+        """Of the changes of records, as ``sha384-`` and standard base64: see `reviewed_digest`."""
+        return self._measured[1]
+
+    @cached_property
+    def _measured(self) -> tuple[int, str]:
+        """Size and digest, in one pass: `created` may be read for it."""
+        size, digest = 0, hashlib.sha384()
+        for before, after in self._pairs:
+            old, new = (plain_json(without_timestamp(record)) if record else b"" for record in (before, after))
+            digest.update(old + b" -> " + new + b"\n")
+            if after is not None:
+                size += len(new) + (len(f'"last_modified":{after["last_modified"]},') if "last_modified" in after else 0)
+            elif before is not None:
+                size += len(plain_json(tombstone(before["id"], before.get("last_modified", 0))))
+        return size, format_hash(digest.digest())
+
+    def only(self, ids: Collection[str]) -> Difference:
+        """The part of it that is about the records `ids`, without the attributes."""
+        created = self.created
+        return Difference(
+            created.only(ids) if isinstance(created, ReadLater) else tuple(one for one in created if one["id"] in ids),
+            tuple(pair for pair in self.updated if pair[1]["id"] in ids),
+            tuple(record for record in self.deleted if record["id"] in ids),
+        )
 
 
 def difference(
@@ -108,11 +136,11 @@ def reviewed_digest(found: Difference, attributes: Mapping[str, Any], published:
     found: the changes. attributes: of the source; those that `copied` names are published. published: the attributes of the
     signed copy that the changes are against, empty where there is none.
 
-    SHA-384 over the ASCII text ``{"attributes":{…},"changes":[{"after":…,"before":…,"id":…},…],"published":…}``, compact, every
-    object's keys sorted by code point, floats as Python writes them. It covers
+    SHA-384 over the ASCII text ``{"attributes":{…},"changes":"sha384-…","published":…}``, compact, every object's keys sorted by
+    code point, floats as Python writes them. It covers
 
-    * each record that would be created, updated or deleted, sorted by id, as it was and will be, without ``last_modified``;
-      ``null`` where it is not there;
+    * ``changes``, the SHA-384 of a line ``BEFORE -> AFTER`` for each record that would be created, updated or deleted, sorted by
+      id: as it was and will be, without ``last_modified``, and nothing where it is not there;
     * those of the source's `attributes` that are published and that are there: a missing one is not one that is ``null``;
     * the ``hash`` of the published state, which stands for all its records; ``null`` if it has none.
 
@@ -120,19 +148,8 @@ def reviewed_digest(found: Difference, attributes: Mapping[str, Any], published:
     attached files (but their ``hash`` in the record). Its cost follows the change.
     """
     shown = {name: attributes[name] for name in copied if name in attributes}
-    digest = hashlib.sha384(b'{"attributes":' + plain_json(shown) + b',"changes":[')
-    for number, (before, after) in enumerate(found.pairs):
-        digest.update((b"," if number else b"") + plain_json(_change(before, after)))
-    digest.update(b'],"published":' + plain_json(published.get("hash")) + b"}")
-    return format_hash(digest.digest())
-
-
-def _change(before: Record | None, after: Record | None) -> dict[str, Any]:
-    return {
-        "id": (after or before or {})["id"],
-        "before": None if before is None else without_timestamp(before),
-        "after": None if after is None else without_timestamp(after),
-    }
+    said = {"attributes": shown, "changes": found.digest, "published": published.get("hash")}
+    return format_hash(hashlib.sha384(plain_json(said)).digest())
 
 
 def _live(records: Iterable[Record]) -> dict[str, Record]:

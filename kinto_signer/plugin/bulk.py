@@ -7,7 +7,8 @@ what Kinto would have written to an empty collection in the order of the timesta
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy
@@ -69,10 +70,19 @@ UPDATE objects o
 # the other way round it would also walk through whatever a publication that was undone left above it, 100,000 times.
 _UPSERT = """
 INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted)
-SELECT id, :uri, 'record', data, at, deleted FROM kinto_signer_stage ORDER BY at DESC
+SELECT id, :uri, 'record', data, at, deleted FROM {rows} ORDER BY at DESC
     ON CONFLICT (id, parent_id, resource_name)
     DO UPDATE SET data = EXCLUDED.data, deleted = EXCLUDED.deleted, last_modified = EXCLUDED.last_modified
 """
+
+# Where a record comes from another collection PostgreSQL fetches it there: it does not travel.
+_STAGED = "kinto_signer_stage"
+_COPIED = """(
+    SELECT s.id, COALESCE(s.data, o.data) AS data, s.at, s.deleted
+      FROM kinto_signer_stage s
+      LEFT JOIN objects o
+        ON s.data IS NULL AND o.id = s.id AND o.parent_id = :origin AND o.resource_name = 'record' AND NOT o.deleted
+) AS copied"""
 
 # Kinto's trigger moves the timestamp of a row that is written with the newest one; it does not look at this kind of update.
 _COUNT_BUMPED = """
@@ -97,7 +107,17 @@ INSERT INTO timestamps (parent_id, resource_name, last_modified) VALUES (:uri, '
 """
 
 
-def apply_in_bulk(storage: Any, uri: str, changes: Sequence[Record], *, complete: bool, timestamp: int) -> None:
+@dataclass(frozen=True)
+class Copied:
+    """ids: of the changes that are nothing but an id and a timestamp; their content is that of the records below `origin`."""
+
+    origin: str
+    ids: Collection[str]
+
+
+def apply_in_bulk(
+    storage: Any, uri: str, changes: Sequence[Record], *, complete: bool, timestamp: int, copied: Copied | None = None
+) -> None:
     """Write records and tombstones below the collection's `uri`, in the current transaction.
 
     complete: live records that are not among the changes, and tombstones after the signed timestamp or with the timestamp of a
@@ -107,22 +127,25 @@ def apply_in_bulk(storage: Any, uri: str, changes: Sequence[Record], *, complete
     """
     ordered = sorted(changes, key=lambda change: change["last_modified"])
     if hasattr(storage, "client"):
-        _apply_on_postgresql(storage, uri, ordered, complete, timestamp)
+        _apply_on_postgresql(storage, uri, ordered, complete, timestamp, copied)
     else:
         _apply_in_memory(storage, uri, ordered, complete, timestamp)
 
 
-def _apply_on_postgresql(storage: Any, uri: str, changes: Sequence[Record], complete: bool, timestamp: int) -> None:
+def _apply_on_postgresql(
+    storage: Any, uri: str, changes: Sequence[Record], complete: bool, timestamp: int, copied: Copied | None
+) -> None:
     with storage.client.connect() as session:
+        values = {"uri": uri, "at": timestamp, "origin": copied.origin if copied else ""}
 
         def run(statement: str) -> Any:
-            return session.execute(sqlalchemy.text(statement), {"uri": uri, "at": timestamp})
+            return session.execute(sqlalchemy.text(statement), values)
 
         newest = run(_NEWEST).scalar() or 0
         run("DROP TABLE IF EXISTS pg_temp.kinto_signer_stage")  # a second publication in one transaction
         run(_STAGE)
         with session.connection().connection.cursor() as cursor:
-            cursor.copy_expert(_COPY, _Lines(changes), PIECE)
+            cursor.copy_expert(_COPY, _Lines(changes, copied.ids if copied else ()), PIECE)
         if len(changes) >= MANY:
             run(_KNOW_STAGE)
             run("SET LOCAL enable_nestloop = off")
@@ -132,7 +155,7 @@ def _apply_on_postgresql(storage: Any, uri: str, changes: Sequence[Record], comp
         if not in_order:
             run(_DROP_SAME)
             run(_STEP_ASIDE)
-        run(_UPSERT)
+        run(_UPSERT.format(rows=_COPIED if copied else _STAGED))
         if not in_order and run(_COUNT_BUMPED).scalar():
             run(_BUMPED_ASIDE)
             run(_AS_SENT)
@@ -162,8 +185,8 @@ def _apply_in_memory(storage: Any, uri: str, changes: Sequence[Record], complete
 class _Lines:
     """The changes as a file in PostgreSQL's COPY format, made while it is read."""
 
-    def __init__(self, changes: Iterable[Record]) -> None:
-        self._lines = self._written(changes)
+    def __init__(self, changes: Iterable[Record], without_content: Collection[str]) -> None:
+        self._lines = self._written(changes, without_content)
         self._rest = ""
 
     def read(self, size: int = -1) -> str:
@@ -179,8 +202,11 @@ class _Lines:
         return text[:cut]
 
     @staticmethod
-    def _written(changes: Iterable[Record]) -> Iterator[str]:
+    def _written(changes: Iterable[Record], without_content: Collection[str]) -> Iterator[str]:
         for change in changes:
+            if change["id"] in without_content:
+                yield f"{change['id']}\t{change['last_modified']}\t\\N\tf\n"
+                continue
             dead = is_tombstone(change)
             stored = {"deleted": True} if dead else {k: v for k, v in change.items() if k not in ("id", "last_modified")}
             data = _compact(stored).replace("\\", "\\\\")

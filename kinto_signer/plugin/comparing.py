@@ -6,6 +6,7 @@ number (``1.0`` and ``1.00``), so that whoever reads the records compares them o
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy
@@ -13,17 +14,38 @@ import sqlalchemy
 # Without statistics, as after much was written, PostgreSQL may take a nested loop, which takes ten times as long.
 _NO_LOOPS, _LOOPS = sqlalchemy.text("SET LOCAL enable_nestloop = off"), sqlalchemy.text("SET LOCAL enable_nestloop = on")
 _DIFFERING = sqlalchemy.text("""
-SELECT COALESCE(one.id, other.id)
-  FROM (SELECT id, data FROM objects WHERE parent_id = :one AND resource_name = 'record' AND NOT deleted) AS one
+SELECT COALESCE(one.id, other.id), as_epoch(one.last_modified), other.id IS NOT NULL
+  FROM (SELECT id, data, last_modified FROM objects WHERE parent_id = :one AND resource_name = 'record' AND NOT deleted) AS one
   FULL JOIN (SELECT id, data FROM objects WHERE parent_id = :other AND resource_name = 'record' AND NOT deleted) AS other
     ON one.id = other.id
  WHERE one.id IS NULL OR other.id IS NULL OR NOT record_image_eq(ROW(one.data), ROW(other.data))
 """)
 
 
-def differing(session: Any, one: str, other: str) -> set[str]:
-    """Ids of the live records that only one of the two URIs has, or that they have otherwise; timestamps do not count."""
+@dataclass(frozen=True)
+class Differing:
+    """Ids of live records.
+
+    alone: those that the other place does not have, each with its timestamp. others: those that it alone has. both: those that
+    both have, in two ways.
+    """
+
+    alone: dict[str, int]
+    others: list[str]
+    both: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.alone or self.others or self.both)
+
+
+def differing(session: Any, one: str, other: str) -> Differing:
+    """How the live records below the URI `one` are other than those below `other`; timestamps do not count."""
     session.execute(_NO_LOOPS)
-    found = set(session.execute(_DIFFERING, {"one": one, "other": other}).scalars())
+    found = Differing({}, [], [])
+    for record_id, timestamp, is_there in session.execute(_DIFFERING, {"one": one, "other": other}):
+        if not is_there:
+            found.alone[record_id] = timestamp
+        else:
+            (found.others if timestamp is None else found.both).append(record_id)
     session.execute(_LOOPS)
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,9 +106,16 @@ def _count(records: Iterable[Record], ids: set[str]) -> int:
     return sum(1 for record in records if record["id"] in ids)
 
 
-def read_form(session: Any, name: str) -> Form:
-    """The canonical form of the copy as it is stored. Raises UnsignableValue."""
-    chunks = {record["id"]: canonical_parsed(record) for record in all_rows(session, collection_uri(name))}
+def read_form(session: Any, name: str, look: Callable[[Record, bytes], None] | None = None) -> Form:
+    """The canonical form of the copy as it is stored. Raises UnsignableValue.
+
+    look: is given each record and its form; what it raises is raised.
+    """
+    chunks: dict[str, bytes] = {}
+    for record in all_rows(session, collection_uri(name)):
+        chunk = chunks[record["id"]] = canonical_parsed(record)
+        if look is not None:
+            look(record, chunk)
     return Form.of((record_id, chunks[record_id]) for record_id in sorted(chunks))
 
 

@@ -20,7 +20,7 @@ from kinto_signer.core.repository import FUTURE_TOLERANCE_MS
 from kinto_signer.core.statement import check_statement
 from kinto_signer.core.trust import check, check_signed
 from kinto_signer.errors import NotYetValidError, SigningError, UnsignableValue
-from kinto_signer.plugin.bulk import apply_in_bulk
+from kinto_signer.plugin.bulk import Copied, apply_in_bulk
 from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.resources import Place, Resource
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
@@ -95,7 +95,7 @@ class Publisher:
         planned = self._plan(own, authorities, compared, max(now_ms(), newest), renew=renew)
         self._refuse_values(resource, planned)
         authorities.plan(planned.authorities)
-        self._write(name, planned)
+        self._write(name, planned, compared)
         self._clock.lap("write")
         content = self._stored(resource, planned, compared)
         signed = content.digests, self._signatures(resource, content.digests, content.signed_bytes)
@@ -120,17 +120,20 @@ class Publisher:
 
     def _plan(self, own: Own, authorities: Authorities, compared: Compared, now: int, *, renew: bool) -> Plan:
         """What differs is enough where every authority holds what S does, or where there is nothing else."""
+        if authorities.settings:
+            compared.read_created()  # it goes over the network
         if own.part is not None and (own.part.rest == 0 or authorities.are_like(own)):
-            return plan(compared.source_part, own.part, authorities.held, now, renew=renew)
+            return plan(compared.source_stubs, own.part, authorities.held, now, renew=renew)
         authorities.look_at_everything(own)
         return plan(compared.records, own.held, authorities.held, now, renew=renew)
 
-    def _write(self, name: str, planned: Plan) -> None:
-        if self.repository.atomic:
-            uri = collection_uri(name)
-            apply_in_bulk(self.registry.storage, uri, planned.destination, complete=False, timestamp=planned.timestamp)
-        else:
+    def _write(self, name: str, planned: Plan, compared: Compared) -> None:
+        if not self.repository.atomic:
             self.repository.write(name, planned.destination)
+            return
+        copied = Copied(collection_uri(compared.source.name), compared.created) if compared.created else None
+        storage, uri, timestamp = self.registry.storage, collection_uri(name), planned.timestamp
+        apply_in_bulk(storage, uri, planned.destination, complete=False, timestamp=timestamp, copied=copied)
 
     def _has_to_be_renewed(
         self, resource: Resource, own: Own, authorities: Authorities, source: Mapping[str, Any], newest: int
@@ -201,7 +204,8 @@ class Publisher:
 
     def _stored(self, resource: Resource, planned: Plan, compared: Compared) -> Stored:
         """The destination as it reads now: what is signed is what was stored, not what was meant."""
-        stored = read_stored(self.registry, resource.destination, planned, compared)
+        floats = self.signing.allow_floats(resource)
+        stored = read_stored(self.registry, resource.destination, planned, compared, allow_floats=floats)
         if stored is None:
             name = resource.destination.name
             raise SigningError(f"{name}: the storage holds something else than what was written to it. Nothing was signed.")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from kinto_signer.core.canonical import Digests, canonical_parsed, digests, signed_bytes
+from kinto_signer.core.canonical import Digests, Record, canonical_parsed, digests, find_stored_problem, signed_bytes
 from kinto_signer.core.changeset import diff, is_tombstone
 from kinto_signer.core.form import Form
 from kinto_signer.core.plan import Plan
+from kinto_signer.errors import UnsignableValue
+from kinto_signer.plugin.comparing import differing
 from kinto_signer.plugin.resources import Place
-from kinto_signer.plugin.storage import StorageRepository
+from kinto_signer.plugin.storage import StorageRepository, collection_uri
 from kinto_signer.server.compared import Compared
 from kinto_signer.server.kept_states import KeptState, read_form, stored_chunks
 
@@ -30,21 +33,24 @@ class Stored:
     kept: KeptState | None = None
 
 
-def read_stored(registry: Any, place: Place, planned: Plan, compared: Compared) -> Stored | None:
-    """What `place` holds now; None if that is not what was planned. Raises UnsignableValue."""
+def read_stored(registry: Any, place: Place, planned: Plan, compared: Compared, *, allow_floats: bool) -> Stored | None:
+    """What `place` holds now; None if that is not what was planned. Raises UnsignableValue, also for what was only copied."""
     repository = StorageRepository(registry.storage)
     if compared.since is None:
         return _in_memory(repository, place.name, planned)
     with registry.storage.client.connect() as session:
-        form = _form(session, place.name, planned, compared)
-    if not _is_as_planned(form, planned) or len(form) != repository.count(compared.source.name):
+        form = _form(session, place.name, planned, compared, allow_floats)
+        copied_as_it_is = not compared.created or not differing(
+            session, collection_uri(compared.source.name), collection_uri(place.name)
+        )
+    if not copied_as_it_is or not _is_as_planned(form, planned, compared) or len(form) != repository.count(compared.source.name):
         return None
     content = form.digests(planned.timestamp)
     kept = KeptState(compared.source.name, form, planned.timestamp, content, compared.since)
     return Stored(len(form), content, lambda: form.signed_bytes(planned.timestamp), kept)
 
 
-def _form(session: Any, name: str, planned: Plan, compared: Compared) -> Form:
+def _form(session: Any, name: str, planned: Plan, compared: Compared, allow_floats: bool) -> Form:
     """What is kept, with what was written since, if it proves itself; else everything as it is stored."""
     kept = compared.kept
     if kept is not None:
@@ -58,13 +64,25 @@ def _form(session: Any, name: str, planned: Plan, compared: Compared) -> Form:
         logger.error(
             "%s: what is kept of it in memory is not what was signed. It is dropped, and everything is read again.", name
         )
-    return read_form(session, name)
+    return read_form(session, name, partial(_refuse_copied, compared.created, allow_floats) if compared.created else None)
 
 
-def _is_as_planned(form: Form, planned: Plan) -> bool:
-    return all(
-        form.chunk(change["id"]) == (None if is_tombstone(change) else canonical_parsed(change)) for change in planned.destination
-    )
+def _refuse_copied(created: Collection[str], allow_floats: bool, record: Record, chunk: bytes) -> None:
+    """Nobody has looked at the values of what was copied without being read."""
+    problem = find_stored_problem(record, chunk, allow_floats=allow_floats) if record["id"] in created else None
+    if problem:
+        raise UnsignableValue(f"{problem.why}. Nothing was signed", path=problem.path, record=record["id"])
+
+
+def _is_as_planned(form: Form, planned: Plan, compared: Compared) -> bool:
+    for change in planned.destination:
+        chunk = form.chunk(change["id"])
+        if change["id"] in compared.created:
+            if chunk is None or f'"last_modified":{change["last_modified"]},'.encode() not in chunk:
+                return False
+        elif chunk != (None if is_tombstone(change) else canonical_parsed(change)):
+            return False
+    return True
 
 
 def _in_memory(repository: StorageRepository, name: str, planned: Plan) -> Stored | None:
