@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
@@ -10,12 +11,15 @@ from typing import Any
 from kinto_signer.core.canonical import Record
 from kinto_signer.core.changeset import TIMESTAMP_MARKER
 from kinto_signer.core.difference import Difference, difference
+from kinto_signer.core.trust import Trust
 from kinto_signer.plugin.comparing import differing
 from kinto_signer.plugin.resources import Place
 from kinto_signer.plugin.rows import StoredRecords, rows
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
 from kinto_signer.plugin.touched import Moment, moment
-from kinto_signer.server.kept_states import MANY, KeptState, KeptStates, touched_since
+from kinto_signer.server.kept_states import CHECKED_EVERY, MANY, KeptState, loaded, touched_since
+
+logger = logging.getLogger(__name__)
 
 
 class Compared:
@@ -24,11 +28,13 @@ class Compared:
     source_part, copy_part: the live records that differ in content, and maybe some that do not: all others say the same. created:
     the timestamps, by id, of more records of the source that the copy does not have: so many that they are not read.
     kept: what this process knows of the copy, if all that was written in either place since then is known: `touched`, their ids.
-    since: before anything was read; None on memory storage, where both parts are whole.
+    since: before anything was read; None on memory storage, where both parts are whole. trust: to recognise what was saved of the
+    copy for other processes; without it only what this one keeps is used.
     """
 
-    def __init__(self, registry: Any, source: Place, copy: Place) -> None:
+    def __init__(self, registry: Any, source: Place, copy: Place, trust: Trust | None = None) -> None:
         self.source, self.copy = source, copy
+        self._registry, self._trust = registry, trust
         self.repository = StorageRepository(registry.storage)
         self.kept: KeptState | None = None
         self.touched: frozenset[str] = frozenset()
@@ -37,25 +43,35 @@ class Compared:
         self.source_part: list[Record]
         self.copy_part: list[Record]
         if self.repository.atomic:
-            self._read_what_differs(registry.storage, registry.signer_kept_states)
+            self._read_what_differs()
         else:
             self.source_part, self.copy_part = self.repository.records(source.name), self.repository.records(copy.name)
 
-    def _read_what_differs(self, storage: Any, states: KeptStates) -> None:
+    def _read_what_differs(self) -> None:
         places = collection_uri(self.source.name), collection_uri(self.copy.name)
-        with storage.client.connect() as session:
+        with self._registry.storage.client.connect() as session:
             self.since = moment(session)
-            kept = states.get(self.copy.name)
-            found = touched_since(session, kept, self.copy.name) if kept and kept.source == self.source.name else None
+            kept = self._known(session)
+            found = touched_since(session, kept, self.copy.name) if kept is not None else None
             if kept is not None and found is not None:
                 self.kept, self.touched = kept, found.ids
                 self.source_part, self.copy_part = found.source, found.copy
-            else:
+            if found is None or (kept is not None and kept.used >= CHECKED_EVERY):
                 apart = differing(session, *places)
                 many = apart.alone if len(apart.alone) > MANY else {}
                 self.created = {record_id: timestamp for record_id, timestamp in many.items() if record_id != TIMESTAMP_MARKER}
                 self.source_part = list(rows(session, places[0], {*apart.both, *apart.alone} - self.created.keys()))
                 self.copy_part = list(rows(session, places[1], (*apart.both, *apart.others)))
+                if not self.touched.issuperset((*apart.alone, *apart.both, *apart.others)) and self.kept is not None:
+                    logger.error("%s: not everything is known that was written since the last publication.", self.copy.name)
+                    self.kept = None
+
+    def _known(self, session: Any) -> KeptState | None:
+        known: KeptState | None = self._registry.signer_kept_states.get(self.copy.name)
+        attributes = self.repository.attributes(self.copy.name)
+        if self._trust is not None and attributes is not None and self._registry.signer_kept_states.saves:
+            known = loaded(session, self.copy.name, attributes, self._trust, known)
+        return known if known is not None and known.source == self.source.name else None
 
     @cached_property
     def records(self) -> list[Record]:
@@ -86,8 +102,9 @@ class Compared:
 
     def read_created(self) -> None:
         """Have those that were only counted in `source_part` too, for whoever needs all of each."""
-        self.source_part = [*self.source_part, *self._stored(self.created)]
-        self.created = {}
+        if self.created:
+            self.source_part = [*self.source_part, *self._stored(self.created)]
+            self.created = {}
 
     def _stored(self, ids: Iterable[str]) -> StoredRecords:
         return StoredRecords(self.repository.storage, collection_uri(self.source.name), ids)

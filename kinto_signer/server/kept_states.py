@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kinto_signer.core.canonical import Digests, Record, canonical_parsed
+from kinto_signer.core import signature
+from kinto_signer.core.canonical import Digests, Record, canonical_parsed, parse_hash
 from kinto_signer.core.form import Form
+from kinto_signer.core.published import CLAIM
+from kinto_signer.core.trust import Trust, check_signed
+from kinto_signer.plugin import saved_forms
 from kinto_signer.plugin.rows import all_rows, rows
 from kinto_signer.plugin.storage import collection_uri
 from kinto_signer.plugin.touched import Moment, same_server, touched
@@ -22,6 +26,8 @@ from kinto_signer.plugin.touched import Moment, same_server, touched
 MAX_KEPT_BYTES = 256 * 2**20
 OVERHEAD_BYTES = 200
 """What Python needs around the canonical form of each record."""
+CHECKED_EVERY = 100
+"""Publications from one to the next that reads everything and compares it with what is kept."""
 MANY = 5000
 """Records from which on PostgreSQL compares everything faster than we look at what was touched."""
 
@@ -31,6 +37,8 @@ class KeptState:
     """A signed copy as one publication left it.
 
     source: the place that had the same content then. since: before that was found out. digests: what was signed, with timestamp.
+    version: under which the form is in the table of `plugin.saved_forms`, if it is. used: how many publications were made from
+    it, and from what it was made of, since everything was read.
     """
 
     source: str
@@ -38,13 +46,19 @@ class KeptState:
     timestamp: int
     digests: Digests
     since: Moment
+    version: str | None = None
+    used: int = 0
 
 
 class KeptStates:
-    """By the name of the signed copy. One object serves all threads; what it hands out never changes."""
+    """By the name of the signed copy. One object serves all threads; what it hands out never changes.
+
+    saves: whether there is a table in which forms are saved for other processes.
+    """
 
     def __init__(self, max_bytes: int = MAX_KEPT_BYTES) -> None:
         self.max_bytes = max_bytes
+        self.saves = False
         self._kept: OrderedDict[str, tuple[KeptState, int]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -79,6 +93,34 @@ class Touched:
     ids: frozenset[str]
     source: list[Record]
     copy: list[Record]
+
+
+def loaded(session: Any, name: str, attributes: Mapping[str, Any], trust: Trust, known: KeptState | None) -> KeptState | None:
+    """What is known of the signed copy `name`: `known`, of this process, unless another one has published since and saved more.
+
+    attributes: of the copy. What they say was signed last is verified with `trust`, and what is loaded has to give that digest.
+    """
+    uri = collection_uri(name)
+    saved_version = saved_forms.version(session, uri)
+    if saved_version is None or (known is not None and known.version == saved_version):
+        return known
+    signed = recorded(name, attributes, trust)
+    found = saved_forms.load(session, uri) if signed is not None else None
+    if found is None or signed is None or found.timestamp != signed[0]:
+        return known
+    return KeptState(found.source, found.form, found.timestamp, signed[1], found.since, found.version)
+
+
+def recorded(name: str, attributes: Mapping[str, Any], trust: Trust) -> tuple[int, Digests] | None:
+    """Timestamp and digests of the last publication, as the copy's attributes record them; None if they do not.
+
+    Raises a VerificationError where the signature is not one over that digest.
+    """
+    digest, hash_ = parse_hash((attributes.get(CLAIM) or {}).get("digest")), attributes.get("hash")
+    if digest is None or not isinstance(hash_, str):
+        return None  # signed by a peer, which keeps no digest
+    check_signed(name, signature.entries(attributes), digest, trust, metadata=attributes)
+    return int(attributes["signed_timestamp"]), Digests(digest, hash_)
 
 
 def touched_since(session: Any, kept: KeptState, copy: str) -> Touched | None:

@@ -10,15 +10,14 @@ from typing import Any
 
 import transaction
 
-from kinto_signer.core import signature
-from kinto_signer.core.canonical import Digests, Record, find_problem, format_hash, parse_hash, signed_bytes
+from kinto_signer.core.canonical import Digests, Record, find_problem, format_hash, signed_bytes
 from kinto_signer.core.changeset import TIMESTAMP_MARKER, is_tombstone
 from kinto_signer.core.mass_deletion import refuse_mass_deletion
 from kinto_signer.core.plan import Plan, plan
 from kinto_signer.core.published import CARRIED, PUBLICATION
 from kinto_signer.core.repository import FUTURE_TOLERANCE_MS
 from kinto_signer.core.statement import check_statement
-from kinto_signer.core.trust import check, check_signed
+from kinto_signer.core.trust import check
 from kinto_signer.errors import NotYetValidError, SigningError, UnsignableValue
 from kinto_signer.plugin.bulk import Copied, apply_in_bulk
 from kinto_signer.plugin.clock import now_ms
@@ -26,7 +25,7 @@ from kinto_signer.plugin.resources import Place, Resource
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
 from kinto_signer.server.authorities import Authorities, other_attributes
 from kinto_signer.server.compared import Compared
-from kinto_signer.server.kept_states import KeptState
+from kinto_signer.server.kept_states import KeptState, recorded
 from kinto_signer.server.own import CLAIM, PUBLISHED_TO, Own
 from kinto_signer.server.places import create_place
 from kinto_signer.server.signing import Signing
@@ -60,6 +59,10 @@ class Publisher:
         self.user = user
         self._clock = Clock()
 
+    def compare(self, resource: Resource, origin: Place | None = None) -> Compared:
+        """`origin` (None: the source) and the destination, for a publication."""
+        return Compared(self.registry, origin or resource.source, resource.destination, self.signing.trust(resource))
+
     def publish(
         self,
         resource: Resource,
@@ -79,7 +82,7 @@ class Publisher:
             Authorities(self.registry, resource),
             Own(self.repository, name, self.signing.copied_attributes(resource)),
         )
-        compared = compared or Compared(self.registry, origin, resource.destination)
+        compared = compared or self.compare(resource, origin)
         if not allow_mass_deletion:
             self._refuse_mass_deletion(resource, own, compared)
         if compared.since is not None:
@@ -164,16 +167,13 @@ class Publisher:
 
     def _recorded(self, resource: Resource, attributes: Mapping[str, Any]) -> tuple[Digests, int]:
         """The digest that the last publication signed, verified under the signature that is there."""
-        name = resource.destination.name
-        trust = self.signing.trust(resource)
-        claim = attributes.get(CLAIM) or {}
-        digest, hash_ = parse_hash(claim.get("digest")), attributes.get("hash")
-        if digest is None or not isinstance(hash_, str):  # signed by a peer, which kept no digest
-            state = self.repository.changeset(name)
-            check(name, state, trust)
-            return state.digests(), state.timestamp
-        check_signed(name, signature.entries(attributes), digest, trust, metadata=attributes)
-        return Digests(digest, hash_), int(attributes["signed_timestamp"])
+        name, trust = resource.destination.name, self.signing.trust(resource)
+        found = recorded(name, attributes, trust)
+        if found is not None:
+            return found[1], found[0]
+        state = self.repository.changeset(name)
+        check(name, state, trust)
+        return state.digests(), state.timestamp
 
     def _count(self, resource: Resource, attributes: Mapping[str, Any], content: Digests, timestamp: int) -> int:
         """How many records the last publication has, as its own statement says, which has to be right about the attributes too.

@@ -206,7 +206,7 @@ class SignOff:
     @cached_property
     def _compared(self) -> Compared:
         """Source and destination; nobody else writes there before the transaction ends."""
-        return Compared(self.registry, self.resource.source, self.resource.destination)
+        return self.publisher.compare(self.resource)
 
     @property
     def _pending(self) -> Difference:

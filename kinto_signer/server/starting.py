@@ -12,6 +12,7 @@ from pyramid.exceptions import ConfigurationError as PyramidConfigurationError
 
 from kinto_signer import __version__
 from kinto_signer.core.workflow import EDITORS, REVIEWERS
+from kinto_signer.plugin import saved_forms
 from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server import capability
 from kinto_signer.server.groups import as_kinto_signer_8, groups_of
@@ -43,10 +44,26 @@ def on_application_created(event: Any) -> None:
         return
     if problem:
         raise PyramidConfigurationError(problem)
+    registry.signer_kept_states.saves = _can_save(registry.storage)
     if warning:
         logger.warning("%s", warning)
     shown = registry.api_capabilities["signer"]
     shown["resources"] = capability.capability(registry.signing, __version__, own)["resources"]
+
+
+def _can_save(storage: Any) -> bool:
+    """Make the table in which forms are saved for processes that keep nothing yet; without it each reads everything once."""
+    repository = StorageRepository(storage)
+    if not repository.atomic:
+        return False
+    try:
+        with transaction.manager:
+            repository.lock_everything()
+            saved_forms.create(storage)
+    except BackendError as error:
+        logger.warning("Canonical forms are not saved, since their table could not be made: %s", error)
+        return False
+    return True
 
 
 def unclear_groups(signing: Signing, storage: Any) -> str | None:

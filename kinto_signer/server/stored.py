@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,9 +16,10 @@ from kinto_signer.core.plan import Plan
 from kinto_signer.errors import UnsignableValue
 from kinto_signer.plugin.comparing import differing
 from kinto_signer.plugin.resources import Place
+from kinto_signer.plugin.saved_forms import save
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
 from kinto_signer.server.compared import Compared
-from kinto_signer.server.kept_states import KeptState, read_form, stored_chunks
+from kinto_signer.server.kept_states import CHECKED_EVERY, KeptState, read_form, stored_chunks
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,21 @@ def read_stored(registry: Any, place: Place, planned: Plan, compared: Compared, 
     if not copied_as_it_is or not _is_as_planned(form, planned, compared) or len(form) != repository.count(compared.source.name):
         return None
     content = form.digests(planned.timestamp)
-    kept = KeptState(compared.source.name, form, planned.timestamp, content, compared.since)
+    kept = KeptState(compared.source.name, form, planned.timestamp, content, compared.since, used=_used(compared))
+    if registry.signer_kept_states.saves:
+        kept = _saved(registry.storage, place, kept, compared.kept)
     return Stored(len(form), content, lambda: form.signed_bytes(planned.timestamp), kept)
+
+
+def _used(compared: Compared) -> int:
+    return compared.kept.used + 1 if compared.kept is not None and compared.kept.used < CHECKED_EVERY else 0
+
+
+def _saved(storage: Any, place: Place, kept: KeptState, before: KeptState | None) -> KeptState:
+    known = (before.version, before.form) if before is not None and before.version is not None else None
+    with storage.client.connect() as session:
+        uri = collection_uri(place.name)
+        return replace(kept, version=save(session, uri, kept.source, kept.timestamp, kept.since, kept.form, known))
 
 
 def _form(session: Any, name: str, planned: Plan, compared: Compared, allow_floats: bool) -> Form:
@@ -59,8 +73,11 @@ def _form(session: Any, name: str, planned: Plan, compared: Compared, allow_floa
         with ThreadPoolExecutor(1) as beside:  # both hash, which is done outside Python's lock
             proven = beside.submit(kept.form.proves, kept.timestamp, kept.digests, form)
             form.digests(planned.timestamp)
-            if proven.result():
-                return form
+            sound = proven.result()
+        if sound and kept.used >= CHECKED_EVERY:
+            sound = form.digests(planned.timestamp) == read_form(session, name).digests(planned.timestamp)
+        if sound:
+            return form
         logger.error(
             "%s: what is kept of it in memory is not what was signed. It is dropped, and everything is read again.", name
         )

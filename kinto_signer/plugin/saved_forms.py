@@ -1,0 +1,116 @@
+"""Canonical forms in a table of their own beside Kinto's, for processes that keep nothing yet: a block of records is one row.
+
+Written in the transaction of each publication: what was not committed is not there. Nothing that is read here is believed: it has
+to give the digest that was signed (`core.form`). Where the table cannot be made, everything works without.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy
+from psycopg2.extras import execute_values
+
+from kinto_signer.core.form import Block, Form
+from kinto_signer.plugin.touched import Moment
+
+_CREATE = (
+    """
+    CREATE TABLE IF NOT EXISTS kinto_signer_forms (
+        uri text COLLATE "C" PRIMARY KEY, version text NOT NULL, source text NOT NULL, signed_timestamp bigint NOT NULL,
+        oldest text NOT NULL, own text, server text NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS kinto_signer_form_blocks (
+        uri text COLLATE "C", first_id text COLLATE "C", ids text NOT NULL, forms text NOT NULL, PRIMARY KEY (uri, first_id)
+    )
+    """,
+    # They are read whole and at once: unpacking them would take longer than reading.
+    "ALTER TABLE kinto_signer_form_blocks ALTER ids SET STORAGE EXTERNAL, ALTER forms SET STORAGE EXTERNAL",
+)
+_VERSION = sqlalchemy.text("SELECT version FROM kinto_signer_forms WHERE uri = :uri")
+_HEAD = sqlalchemy.text("SELECT version, source, signed_timestamp, oldest, own, server FROM kinto_signer_forms WHERE uri = :uri")
+_BLOCKS = sqlalchemy.text("SELECT ids, forms FROM kinto_signer_form_blocks WHERE uri = :uri ORDER BY first_id")
+_SET_HEAD = sqlalchemy.text("""
+INSERT INTO kinto_signer_forms VALUES (:uri, :version, :source, :timestamp, :oldest, :own, :server)
+    ON CONFLICT (uri) DO UPDATE
+   SET version = :version, source = :source, signed_timestamp = :timestamp, oldest = :oldest, own = :own, server = :server
+""")
+_SET_BLOCKS = """
+INSERT INTO kinto_signer_form_blocks VALUES %s
+    ON CONFLICT (uri, first_id) DO UPDATE SET ids = EXCLUDED.ids, forms = EXCLUDED.forms
+"""
+_DELETE_ALL = sqlalchemy.text("DELETE FROM kinto_signer_form_blocks WHERE uri = :uri")
+_DELETE_SOME = sqlalchemy.text("DELETE FROM kinto_signer_form_blocks WHERE uri = :uri AND first_id = ANY(:firsts)")
+_NUMBER = re.compile("[0-9]{1,10}")
+
+
+@dataclass(frozen=True)
+class SavedForm:
+    """version: of what is in the table, another one after each publication. source: the place that had the same content."""
+
+    version: str
+    source: str
+    timestamp: int
+    since: Moment
+    form: Form
+
+
+def create(storage: Any) -> None:
+    """Make the tables where they are missing. Raises Kinto's BackendError where that is not allowed."""
+    with storage.client.connect() as session:
+        for statement in _CREATE:
+            session.execute(sqlalchemy.text(statement))
+
+
+def version(session: Any, uri: str) -> str | None:
+    """Which version of the collection's form is in the table; None if there is none."""
+    found: str | None = session.execute(_VERSION, {"uri": uri}).scalar()
+    return found
+
+
+def load(session: Any, uri: str) -> SavedForm | None:
+    """What the last publication left there; None where there is nothing, or nothing that makes sense."""
+    head = session.execute(_HEAD, {"uri": uri}).one_or_none()
+    if head is None or not all(_NUMBER.fullmatch(number) for number in (head.oldest, head.own or "0")):
+        return None
+    blocks: list[Block] = []
+    for ids, forms in session.execute(_BLOCKS, {"uri": uri}):
+        block = Block(tuple(ids.split("\n")), tuple(forms.encode("ascii", "replace").split(b"\n")))
+        if len(block.ids) != len(block.chunks) or (blocks and blocks[-1].ids[-1] >= block.ids[0]):
+            return None
+        blocks.append(block)
+    since = Moment(head.oldest, head.own, head.server)
+    return SavedForm(head.version, head.source, head.signed_timestamp, since, Form(blocks))
+
+
+def save(session: Any, uri: str, source: str, timestamp: int, since: Moment, form: Form, before: tuple[str, Form] | None) -> str:
+    """Write what is to be kept of a publication; returns its version.
+
+    before: the version that is in the table, if it is, and its form: then only the blocks that are others are written.
+    """
+    made = uuid.uuid4().hex
+    if before is not None and before[0] == version(session, uri):
+        known = {id(block) for block in before[1].blocks}
+        here = {block.ids[0] for block in form.blocks}
+        gone = [block.ids[0] for block in before[1].blocks if block.ids[0] not in here]
+        if gone:
+            session.execute(_DELETE_SOME, {"uri": uri, "firsts": gone})
+        _write(session, uri, (block for block in form.blocks if id(block) not in known))
+    else:
+        session.execute(_DELETE_ALL, {"uri": uri})
+        _write(session, uri, form.blocks)
+    values = {"uri": uri, "version": made, "source": source, "timestamp": timestamp}
+    session.execute(_SET_HEAD, values | {"oldest": since.oldest, "own": since.own, "server": since.server})
+    return made
+
+
+def _write(session: Any, uri: str, blocks: Iterable[Block]) -> None:
+    rows = ((uri, block.ids[0], "\n".join(block.ids), b"\n".join(block.chunks).decode("ascii")) for block in blocks)
+    with session.connection().connection.cursor() as cursor:
+        execute_values(cursor, _SET_BLOCKS, rows, page_size=20)
