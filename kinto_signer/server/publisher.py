@@ -85,10 +85,14 @@ class Publisher:
         compared = compared or self.compare(resource, origin)
         if not allow_mass_deletion:
             self._refuse_mass_deletion(resource, own, compared)
-        if compared.since is not None:
+        if compared.since is not None and own.attributes is not None:
             own.look_at(compared.copy_part)
         authorities.look(own, compared)
         create_place(self.registry, resource.destination, resource)
+        if (
+            compared.since is not None and own.attributes is None
+        ):  # not before: an authority on S's own database would wait for us
+            own.look_at(compared.copy_part)
         self._clock.lap("look")
         if origin == resource.destination and self.repository.count(name):
             check(name, self.repository.changeset(name), self.signing.trust(resource))

@@ -1,0 +1,356 @@
+"""A publication costs what its change does: the same one whether what is kept is there, gone, stale, shared or wrong."""
+
+import json
+import random
+
+import pytest
+import sqlalchemy
+import transaction
+from cryptography.exceptions import InvalidSignature
+
+from kinto_signer.core.canonical import format_hash
+from kinto_signer.core.difference import difference
+from kinto_signer.core.form import Block, Form
+from kinto_signer.core.published import COPIED_ATTRIBUTES
+from kinto_signer.plugin import saved_forms
+from kinto_signer.plugin.storage import StorageRepository
+from kinto_signer.server import compared as comparing
+from kinto_signer.server import kept_states, signoff
+from kinto_signer.server.compared import Compared
+from tests.support.campaigns import rounds
+from tests.support.editing import independently_verified
+from tests.support.site import DESTINATION, SOURCE, set_status, signer_app
+from tests.support.states import TEXTS
+
+NAME = "main/regions"
+URIS = {"source": SOURCE, "destination": DESTINATION}
+
+
+@pytest.fixture
+def database(create_database):
+    return create_database()
+
+
+@pytest.fixture
+def app(key_pair, database, monkeypatch):
+    monkeypatch.setattr("kinto_signer.core.form.BLOCK", 3)
+    return signer_app(key_pair, database=database, kinto__batch_max_requests="100")
+
+
+def put(app, *names, value=0):
+    parts = [{"method": "PUT", "path": f"{SOURCE}/records/{name}", "body": {"data": {"n": value}}} for name in names]
+    app.post_json("/batch", {"requests": parts})
+
+
+def publish(app):
+    set_status(app, "to-sign")
+
+
+def assert_published(app, key_pair, *, like_source=True):
+    """What readers get is what the editors see, and verifies with a few lines that share nothing with the package."""
+    live = app.get(f"{DESTINATION}/records").json["data"]
+    metadata = app.get(DESTINATION).json["data"]
+    etag = int(app.get(f"{DESTINATION}/records").headers["ETag"].strip('"'))
+    assert metadata["signed_timestamp"] == etag
+    hash_ = independently_verified(key_pair.public.read_bytes(), live, etag, metadata["signature"]["signature"])
+    assert metadata["hash"] == hash_
+    if like_source:
+        found = [
+            {r["id"]: {k: v for k, v in r.items() if k != "last_modified"} for r in records} for records in (source(app), live)
+        ]
+        assert found[0] == found[1]
+
+
+def source(app):
+    return app.get(f"{SOURCE}/records").json["data"]
+
+
+def run(app, statement, **values):
+    """SQL behind everybody's back."""
+    with app.app.registry.storage.client.connect() as session:
+        found = session.execute(sqlalchemy.text(statement), values)
+        rows = found.fetchall() if found.returns_rows else []
+    transaction.commit()
+    return rows
+
+
+def states(app):
+    return app.app.registry.signer_kept_states
+
+
+def names(count):
+    return [f"r{number:02d}" for number in range(count)]
+
+
+# --- nothing kept, something else kept, something wrong kept ---------------------------------------------------------------
+
+
+def test_only_what_changed_is_read(app, key_pair, monkeypatch):
+    put(app, *names(20))
+    publish(app)
+    monkeypatch.setattr(kept_states, "all_rows", pytest.fail)
+    monkeypatch.setattr(comparing, "differing", pytest.fail)
+    monkeypatch.setattr(StorageRepository, "records", pytest.fail)
+    put(app, "r07", value=1)
+    publish(app)
+    app.delete(f"{SOURCE}/records/r03")
+    put(app, "a-new-one", "r07", value=2)
+    publish(app)
+    monkeypatch.undo()
+    assert_published(app, key_pair)
+
+
+def test_another_process_starts_from_what_was_saved(app, key_pair, database, monkeypatch):
+    put(app, *names(20))
+    publish(app)
+    other = signer_app(key_pair, database=database, collection=False)
+    monkeypatch.setattr(kept_states, "all_rows", pytest.fail)
+    monkeypatch.setattr(comparing, "differing", pytest.fail)
+    for number, worker in enumerate([other, app, app, other, app, other, other]):
+        put(worker, f"r{number:02d}", f"x{number}", value=number + 1)
+        worker.delete(f"{SOURCE}/records/r{number + 10:02d}")
+        publish(worker)
+        assert_published(worker, key_pair)
+
+
+@pytest.mark.parametrize("drop", ["process", "table", "both", "tables gone", "no table"])
+def test_without_it_the_same_is_signed(app, key_pair, drop):
+    put(app, *names(20))
+    publish(app)
+    if drop in ("process", "both", "tables gone"):
+        states(app).forget()
+    if drop in ("table", "both"):
+        run(app, "DELETE FROM kinto_signer_forms")
+    if drop == "no table":
+        states(app).saves = False
+        states(app).forget()
+    put(app, "r07", value=1)
+    if drop == "tables gone":
+        run(app, "DROP TABLE kinto_signer_forms, kinto_signer_form_blocks")
+        states(app).saves = False  # as a server that starts now, and may not make them
+    publish(app)
+    assert_published(app, key_pair)
+
+
+def poison(form, wanted):
+    """A form with other bytes in the block of that record, which hides it from whoever trusts what is kept."""
+    blocks = []
+    for block in form.blocks:
+        chunks = tuple(chunk.replace(b'"n":', b'"m":') for chunk in block.chunks) if wanted in block.ids else block.chunks
+        blocks.append(Block(block.ids, chunks))
+    return Form(blocks)
+
+
+@pytest.mark.parametrize("where", ["r01", "r10", "r19"])
+def test_altered_bytes_in_memory_are_never_signed(app, key_pair, caplog, where, monkeypatch):
+    put(app, *names(20))
+    publish(app)
+
+    def alter():
+        kept = states(app).get(NAME)
+        object.__setattr__(kept, "form", poison(kept.form, where))
+
+    alter()
+    put(app, "r07", value=1)
+    publish(app)
+    assert_published(app, key_pair)
+    assert "what is kept of it in memory is not what was signed" in caplog.text
+    monkeypatch.setattr(Form, "proves", lambda *args: True)
+    alter()
+    put(app, "r07", value=2)
+    publish(app)
+    with pytest.raises(InvalidSignature):  # without the proof they would be
+        assert_published(app, key_pair)
+
+
+@pytest.mark.parametrize("where", ["r01", "r10", "r19"])
+def test_altered_bytes_in_the_table_are_never_signed(app, key_pair, database, caplog, where):
+    put(app, *names(20))
+    publish(app)
+    run(
+        app,
+        "UPDATE kinto_signer_form_blocks SET forms = replace(forms, '\"n\":', '\"m\":') WHERE ids LIKE :like",
+        like=f"%{where}%",
+    )
+    other = signer_app(key_pair, database=database, collection=False)
+    put(other, "r07", value=1)
+    publish(other)
+    assert_published(other, key_pair)
+    assert "what is kept of it in memory is not what was signed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE kinto_signer_forms SET oldest = 'x', own = 'y'",
+        "UPDATE kinto_signer_forms SET oldest = '99999999999'",
+        "UPDATE kinto_signer_forms SET signed_timestamp = signed_timestamp + 1",
+        "UPDATE kinto_signer_forms SET server = 'another'",
+        "UPDATE kinto_signer_forms SET source = 'main-workspace/other'",
+        "UPDATE kinto_signer_form_blocks SET ids = ids || E'\\nz'",
+        "UPDATE kinto_signer_form_blocks SET ids = 'zzz' WHERE first_id = 'r00'",
+        "UPDATE kinto_signer_form_blocks SET forms = 'Ž'",
+        "DELETE FROM kinto_signer_form_blocks WHERE first_id = 'r00'",
+        "DELETE FROM kinto_signer_form_blocks",
+    ],
+)
+def test_a_table_that_makes_no_sense_is_left_alone(app, key_pair, database, statement):
+    put(app, *names(20))
+    publish(app)
+    run(app, statement)
+    other = signer_app(key_pair, database=database, collection=False)
+    for value in (1, 2):
+        put(other, "r07", value=value)
+        publish(other)
+        assert_published(other, key_pair)
+
+
+def test_a_digest_that_nobody_signed_proves_nothing(app, key_pair, database):
+    """Who alters the bytes and the recorded digest: the signature is not one over that."""
+    put(app, *names(20))
+    publish(app)
+    before = app.get(DESTINATION).json["data"]
+    run(app, "UPDATE kinto_signer_form_blocks SET forms = replace(forms, '\"n\":', '\"m\":')")
+    with app.app.registry.storage.client.connect() as session:
+        forged = saved_forms.load(session, DESTINATION).form.digests(before["signed_timestamp"])
+    transaction.commit()
+    claim = {**before["signer_claim"], "digest": format_hash(forged.signed)}
+    data = {k: v for k, v in before.items() if k not in ("id", "last_modified")} | {"hash": forged.hash, "signer_claim": claim}
+    run(
+        app,
+        "UPDATE objects SET data = :data WHERE resource_name = 'collection' AND parent_id = '/buckets/main'",
+        data=json.dumps(data),
+    )
+    other = signer_app(key_pair, database=database, collection=False)
+    put(other, "r07", value=1)
+    answer = set_status(other, "to-sign", status=503)
+    assert answer.json["details"]["reason"] == "bad-signature"
+
+
+def test_what_was_not_committed_is_not_kept(app, key_pair, monkeypatch):
+    put(app, *names(8))
+    publish(app)
+    kept, version = states(app).get(NAME), run(app, "SELECT version FROM kinto_signer_forms")
+    put(app, "r01", value=1)
+
+    def failing(*args, **options):
+        raise RuntimeError("after the signature")
+
+    monkeypatch.setattr(signoff.SignOff, "_signed", failing)
+    set_status(app, "to-sign", status=500)
+    monkeypatch.undo()
+    assert states(app).get(NAME) is kept
+    assert run(app, "SELECT version FROM kinto_signer_forms") == version
+    publish(app)
+    assert_published(app, key_pair)
+
+
+# --- whatever is written, by whomever ------------------------------------------------------------------------------------
+
+
+UPDATE = "UPDATE objects SET {} WHERE parent_id = :uri AND id = :id"
+INSERT = """
+INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted)
+VALUES (:id, :uri, 'record', :data, from_epoch(:at), false) ON CONFLICT DO NOTHING
+"""
+
+
+def edit(app, random_):
+    """A write of any kind: through Kinto, or with SQL in the source or in the signed copy."""
+    name, uri = f"r{random_.randrange(12):02d}", random_.choice([SOURCE, SOURCE, DESTINATION])
+    value = random_.choice([0, 1, True, "x", None, TEXTS[0], {"a": [1]}])
+    data, there = json.dumps({"n": value}), {"uri": uri, "id": name}
+    writes = [
+        lambda: put(app, name, value=value),
+        lambda: put(app, name, value=value),
+        lambda: app.delete(f"{SOURCE}/records/{name}", status="*"),
+        lambda: run(app, UPDATE.format("data = :data") + " AND NOT deleted", data=data, **there),
+        lambda: run(app, "DELETE FROM objects WHERE parent_id = :uri AND id = :id", **there),
+        lambda: run(app, UPDATE.format("last_modified = last_modified + interval '7 millisecond'"), **there),
+        lambda: run(app, UPDATE.format("deleted = true, data = :data"), data='{"deleted": true}', **there),
+        lambda: run(app, INSERT, data=data, at=random_.randrange(10**12), **there),
+    ]
+    random_.choice(writes)()
+
+
+def whole(app):
+    repository = StorageRepository(app.app.registry.storage)
+    records = [repository.records(uri.removeprefix("/buckets/").replace("/collections", "")) for uri in URIS.values()]
+    transaction.commit()
+    return difference(*records, {}, {}, ())
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("seed", range(rounds(3, 60)))
+def test_what_differs_is_what_differs_when_everything_is_compared(app, key_pair, seed):
+    random_ = random.Random(seed)
+    registry, resource = app.app.registry, app.app.registry.signing.resources.of_source("main-workspace", "regions")
+    for _ in range(12):
+        for _ in range(random_.randrange(5)):
+            edit(app, random_)
+        expected = whole(app)
+        for kept in (True, False):
+            if not kept:
+                states(app).forget()
+            found = Compared(registry, resource.source, resource.destination).difference(COPIED_ATTRIBUTES)
+            transaction.commit()
+            assert (found.created, found.updated, found.deleted) == (expected.created, expected.updated, expected.deleted)
+        if random_.random() < 0.8:
+            publish(app)
+            assert_published(app, key_pair)
+
+
+def test_more_than_is_read_at_once_is_copied_inside_the_database(app, key_pair, monkeypatch):
+    monkeypatch.setattr(comparing, "MANY", 5)
+    put(app, *names(4))
+    publish(app)
+    put(app, "r02", value=5)
+    app.delete(f"{SOURCE}/records/r03")
+    run(
+        app,
+        "INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted) SELECT 's' || n, :uri, 'record', "
+        "jsonb_build_object('n', n, 'text', :text), from_epoch(1000 + n), false FROM generate_series(1, 30) n",
+        uri=SOURCE,
+        text="\u2028 \x7f \\ \t 東京",
+    )
+    found = app.get(f"{SOURCE}/diff?_limit=100").json["data"]
+    assert (len(found["created"]), len(found["updated"]), len(found["deleted"])) == (30, 1, 1)
+    states(app).forget()
+    run(app, "DELETE FROM kinto_signer_forms")
+    app.patch_json(SOURCE, {"data": {"status": "to-sign", "reviewed_digest": found["digest"]}})
+    assert_published(app, key_pair)
+    by_time = sorted(app.get(f"{DESTINATION}/records").json["data"], key=lambda record: record["last_modified"])
+    assert [record["id"] for record in by_time if record["id"] > "s"] == [f"s{number}" for number in range(1, 31)]
+
+
+@pytest.mark.parametrize("value", ["1.5", "9007199254740993", '{"a": [-9007199254740993]}'])
+def test_values_of_what_is_only_copied_are_looked_at(app, monkeypatch, value):
+    monkeypatch.setattr(comparing, "MANY", 2)
+    run(
+        app,
+        "INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted) "
+        "SELECT 's' || n, :uri, 'record', CAST(:data AS jsonb), from_epoch(1000 + n), false FROM generate_series(1, 9) n",
+        uri=SOURCE,
+        data=f'{{"n": {value}}}',
+    )
+    before = app.get(DESTINATION).json
+    answer = set_status(app, "to-sign", status=400)
+    assert (answer.json["details"]["record"][0], answer.json["details"]["reason"]) == ("s", "unsignable")
+    assert app.get(DESTINATION).json == before
+
+
+def test_now_and_then_everything_is_read_and_compared(app, key_pair, monkeypatch, caplog):
+    monkeypatch.setattr("kinto_signer.server.compared.CHECKED_EVERY", 3)
+    monkeypatch.setattr("kinto_signer.server.stored.CHECKED_EVERY", 3)
+    put(app, *names(8))
+    read = []
+    original = kept_states.all_rows
+    monkeypatch.setattr(
+        kept_states, "all_rows", lambda session, uri, **order: read.append(uri) or original(session, uri, **order)
+    )
+    for value in range(1, 10):
+        put(app, "r01", value=value)
+        publish(app)
+        assert_published(app, key_pair)
+    assert len(read) == 2  # of nine, and of the empty collection
+    assert "not everything is known" not in caplog.text
