@@ -346,7 +346,7 @@ def test_a_serial_number_that_is_none(warnings_are):
     text = base64.encodebytes(der.replace(b"ABCDEFGH", b"\xc1BCDEFGH"))
     with warnings.catch_warnings():
         warnings.simplefilter(warnings_are)
-        with pytest.raises(BadChainError, match="number 1 has no proper serial number|cannot be parsed") as caught:
+        with pytest.raises(BadChainError, match=r"number 1 has no proper serial number|cannot be parsed") as caught:
             load_chain(b"-----BEGIN CERTIFICATE-----\n" + text + b"-----END CERTIFICATE-----\n")
     assert caught.value.fault is Fault.MALFORMED
 

@@ -86,14 +86,13 @@ def test_the_size_is_that_of_canonical_json():
     assert found.size_bytes == sum(len(text) for text in texts)
 
 
+def sha384(text):
+    return "sha384-" + base64.b64encode(hashlib.sha384(text.encode("ascii")).digest()).decode("ascii")
+
+
 def test_the_digest_covers_exactly_what_its_description_says():
-    text = (
-        '{"attributes":{"sort":null},"changes":['
-        '{"after":{"id":"a","n":1.5,"x":"\\u007f\\u00e9"},"before":null,"id":"a"},'
-        '{"after":{"id":"b"},"before":{"id":"b","y":null},"id":"b"},'
-        '{"after":null,"before":{"id":"d"},"id":"d"}],"published":"sha384-x"}'
-    )
-    expected = "sha384-" + base64.b64encode(hashlib.sha384(text.encode("ascii")).digest()).decode("ascii")
+    lines = ' -> {"id":"a","n":1.5,"x":"\\u007f\\u00e9"}\n{"id":"b","y":null} -> {"id":"b"}\n{"id":"d"} -> \n'
+    expected = sha384(f'{{"attributes":{{"sort":null}},"changes":"{sha384(lines)}","published":"sha384-x"}}')
     records = [tombstone_of("c", 1), {"id": "b", "last_modified": 9}, {"x": "\x7fé", "n": 1.5, "id": "a", "last_modified": 8}]
     same, marker = {"id": "s", "last_modified": 1}, {"id": TIMESTAMP_MARKER, "last_modified": 5}
     found = of_records(
@@ -101,8 +100,7 @@ def test_the_digest_covers_exactly_what_its_description_says():
     )
     published = {"hash": "sha384-x", "signed_timestamp": 7, "signature": {}}
     assert reviewed_digest(found, {"sort": None, "status": "to-review"}, published, COPIED) == expected
-    empty = hashlib.sha384(b'{"attributes":{},"changes":[],"published":null}').digest()
-    assert shown([]) == "sha384-" + base64.b64encode(empty).decode("ascii")
+    assert shown([]) == sha384(f'{{"attributes":{{}},"changes":"{sha384("")}","published":null}}')
 
 
 def test_the_same_changes_of_another_published_state_are_shown_anew():

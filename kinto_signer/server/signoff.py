@@ -185,7 +185,7 @@ class SignOff:
 
     def _sign_new(self) -> None:
         """A new collection is signed at once, empty or with what its destination held before."""
-        published = self.publisher.publish(self.resource)
+        published = self.publisher.publish(self.resource, self.resource.destination)
         preview = self.resource.as_preview
         if preview:
             self.publisher.publish(preview, self.resource.destination)
