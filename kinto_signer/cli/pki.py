@@ -35,7 +35,8 @@ folder_option = click.option("--folder", type=FOLDER, default="pki", show_defaul
 intermediate_passphrase_option = click.option(
     "--intermediate-passphrase-file",
     type=FILE,
-    help="The same for the intermediate's key; else KINTO_PKI_INTERMEDIATE_PASSPHRASE, else you are asked.",
+    help="File, mode 0600, with the passphrase of the intermediate's key; else KINTO_PKI_INTERMEDIATE_PASSPHRASE, "
+    "else you are asked.",
 )
 
 
