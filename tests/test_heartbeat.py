@@ -156,6 +156,20 @@ def test_certificates(app, caplog, left, failing):
         assert "give it a new one (docs/trust.rst); then `kinto-signer refresh main-workspace/regions`" in line
 
 
+def test_a_source_that_was_deleted_is_looked_at_as_long_as_readers_have_it(key_pair, caplog):
+    app = signer_app(key_pair, kinto__signer__status_principals="system.Authenticated")
+    age(app, key_pair, 28)
+    app.delete(f"{WORKSPACE}/regions")
+    assert beat(app)["failing"] == 0
+    age(app, key_pair, 28)
+    assert beat(app, 503)["failing"] == 1
+    assert "`kinto-signer refresh main-workspace/regions` renews it." in complaints(caplog)[0]
+    (shown,) = app.get("/signer/status").json["data"]
+    assert (shown["source"], shown["deleted"], shown["status"]) == ("main-workspace/regions", True, None)
+    app.post_json("/signer/refresh", {"collection": "main-workspace/regions"})
+    assert beat(app)["failing"] == 0
+
+
 def test_looked_at_once_a_minute(app, key_pair, monkeypatch):
     monkeypatch.setattr(watching, "KEPT_S", math.inf)
     assert beat(app)["failing"] == 0

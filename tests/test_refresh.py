@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import psycopg2
 import pytest
+from kinto_http.exceptions import KintoException
 
 from kinto_signer.cli import output, refresh
 from kinto_signer.cli.signer import cli
@@ -200,6 +201,33 @@ def test_what_was_never_signed_is_left_alone(site, run):
     code, found = run(f"{BUCKET}/unsigned")  # who names it is told what S says
     assert (code, "error" in found["refreshed"][0]) == (6, True)
     site.postgres.execute("DELETE FROM objects WHERE id = 'unsigned'", database)
+
+
+def test_what_readers_have_of_a_source_that_was_deleted(site, run):
+    """Its signed empty state ends like any other, and nobody can set a status any more."""
+    site.client.create_collection(bucket=BUCKET, id="gone")
+    site.client.session.request("delete", f"/buckets/{BUCKET}/collections/gone")
+    site.age("gone", 8)
+    before = peek(site.attributes("gone")).statement
+    code, found = run("--older-than", "7d", "--dry-run")
+    assert (code, names(found["refreshed"]), peek(site.attributes("gone")).statement) == (0, full("gone"), before)
+    code, found = run("--older-than", "7d")
+    assert (code, names(found["refreshed"]), found["refreshed"][0]["what"]) == (0, full("gone"), "signed again")
+    after = peek(site.attributes("gone")).statement
+    assert (after.serial > before.serial, after.timestamp, after.records) == (True, before.timestamp, 0)
+    assert peek(site.attributes("gone", site.authority)).statement == after
+    code, found = run("--older-than", "7d")
+    assert (code, found["refreshed"], full("gone")[0] in why(found)) == (0, [], True)
+    for arguments in ([], full("gone")):
+        assert full("gone")[0] in names(run(*arguments)[1]["refreshed"])
+    assert peek(site.attributes("gone")).statement.serial > after.serial
+
+    bob = site.signer.client("bob").session
+    for client, name, status in ((bob, "gone", 403), (site.client.session, "fresh", 404), (site.client.session, "nothing", 404)):
+        with pytest.raises(KintoException) as error:
+            client.request("post", "/signer/refresh", payload={"collection": f"{BUCKET}/{name}"})
+        assert error.value.response.status_code == status
+    site.postgres.execute("DELETE FROM objects WHERE id = 'gone'", site.signer.settings["kinto.storage_url"])
 
 
 def test_one_that_fails_does_not_stop_the_others(site, run, capsys):

@@ -108,9 +108,10 @@ class Run:
 
     def one(self, name: str) -> list[Done]:
         """This source alone."""
-        if not self.conditions.given:
-            return [self._tried(name)]
-        return [self._tried(name, one) for one in self.signer.every_told(name)]
+        if self.conditions.given:
+            return [self._tried(name, one) for one in self.signer.every_told(name)]
+        told = self.signer.told(name)
+        return [self._tried(name, told if told and told.deleted else None)]
 
     def _tried(self, name: str, told: Told | None = None) -> Done:
         """One that fails does not stop the others. told: what S told of it; None: it is renewed in any case."""
@@ -125,7 +126,10 @@ class Run:
             verdict = self._judged_again(told.name)
         if not verdict.due:
             return {"left_alone": verdict.why}
-        done = self.act(self.signer, told.name) | ({"why": verdict.why} if verdict.why else {})
+        act = self.act
+        if told.deleted:
+            act = _would_renew_deleted if act is _would else _renew_deleted
+        done = act(self.signer, told.name) | ({"why": verdict.why} if verdict.why else {})
         if verdict.by is not None and verdict.by.kind is Kind.CERTIFICATE and self.act is _renew:
             self._note_certificate(told)
         return done
@@ -159,25 +163,39 @@ def _print(done: Sequence[Done], notes: Sequence[str]) -> None:
 
 
 def _renew(signer: Signer, name: str) -> Done:
-    """Ask for the signature; while somebody else is at work on the collection, wait. What they signed meanwhile will do."""
-    before = signer.collection(name).get("last_signature_date")
+    """Ask for the signature; what somebody else signs meanwhile will do."""
+
+    def signed_at() -> Any:
+        return signer.collection(name).get("last_signature_date")
+
+    before = signed_at()
+    done = _patiently(lambda: signer.set_status(name, Status.TO_RESIGN.value), lambda: signed_at() != before)
+    state = signer.collection(name)
+    return {"what": done, "status": state.get("status"), "last_signature_date": state.get("last_signature_date")}
+
+
+def _renew_deleted(signer: Signer, name: str) -> Done:
+    return {"what": _patiently(lambda: signer.refresh_deleted(name), lambda: False), "deleted": True}
+
+
+def _would_renew_deleted(_signer: Signer, _name: str) -> Done:
+    return {"what": "would sign again the empty state that readers have of this source, which was deleted", "deleted": True}
+
+
+def _patiently(ask: Callable[[], None], done_by_others: Callable[[], bool]) -> str:
+    """Ask; while somebody else is at work on the collection, wait and ask again. Returns what was done."""
     for seconds in (*WAITS_S, None):
         try:
-            signer.set_status(name, Status.TO_RESIGN.value)
+            ask()
         except LockedError:
             if seconds is None:
                 raise
             time.sleep(seconds)
-            state = signer.collection(name)
-            if state.get("last_signature_date") != before:
-                return _renewed("was signed by somebody else meanwhile", state)
+            if done_by_others():
+                return "was signed by somebody else meanwhile"
             continue
         break
-    return _renewed("signed again", signer.collection(name))
-
-
-def _renewed(what: str, state: Done) -> Done:
-    return {"what": what, "status": state.get("status"), "last_signature_date": state.get("last_signature_date")}
+    return "signed again"
 
 
 def _would(signer: Signer, name: str) -> Done:

@@ -119,6 +119,10 @@ class Signer:
         found = self._session.send("POST", "/signer/push", body=body)
         return self._session.expected("a list of what was pushed", lambda: objects(found["data"]))
 
+    def refresh_deleted(self, name: str) -> None:
+        """Sign again what readers have of a source that was deleted."""
+        self._session.send("POST", "/signer/refresh", body={"collection": name})
+
     def adopt(self, name: str, label: str | None) -> dict[str, Any]:
         """Have S take over what an authority holds; returns what was taken."""
         body = {"collection": name} | ({"authority": label} if label else {})

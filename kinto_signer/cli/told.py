@@ -19,6 +19,7 @@ class Told:
 
     validity: of S's own signed copy. elsewhere: that of the same publication on each authority, by label; None for one that has
     another, or does not say. authorities: as they were told, in JSON. now: S's clock, milliseconds since 1970.
+    deleted: the source is not there any more, and readers have a signed empty state of it.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Told:
     now: int = 0
     elsewhere: Mapping[str, Validity | None] = field(default_factory=dict)
     authorities: tuple[dict[str, Any], ...] = ()
+    deleted: bool = False
 
     def judge(self, conditions: Conditions) -> Verdict:
         """Whether it is to be signed again: for S's own copy, or because readers of an authority have an older signature."""
@@ -62,5 +64,6 @@ def read_told(body: Mapping[str, Any]) -> list[Told]:
     for entry in objects(body["data"]):
         authorities = objects(entry["authorities"])
         elsewhere = {str(one["label"]): one["validity"] and from_json(one["validity"]) for one in authorities}
-        found.append(Told(str(entry["source"]), from_json(entry["validity"]), now, elsewhere, tuple(authorities)))
+        name, deleted = str(entry["source"]), entry["deleted"] is True
+        found.append(Told(name, from_json(entry["validity"]), now, elsewhere, tuple(authorities), deleted))
     return found

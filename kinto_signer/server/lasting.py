@@ -20,18 +20,29 @@ def validity(signed: Mapping[str, Any], source: Mapping[str, Any]) -> Validity:
 
 
 def look(registry: Any) -> Iterator[tuple[Resource, Validity]]:
-    """Every source that is there: one query for each bucket, two thousand collections each."""
+    """Every source that is there, and what readers have of those that were deleted.
+
+    One query for each bucket, two thousand collections each.
+    """
     repository, resources = StorageRepository(registry.storage), registry.signing.resources
-    signed: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for bucket in dict.fromkeys(configured.source.bucket for configured in resources.configured):
-        for source in repository.collections_attributes(bucket):
-            resource = resources.of_source(bucket, source["id"])
-            if resource is None:
+    buckets: dict[str, dict[str, Mapping[str, Any]]] = {}
+
+    def of_bucket(bucket: str) -> dict[str, Mapping[str, Any]]:
+        if bucket not in buckets:
+            buckets[bucket] = {one["id"]: one for one in repository.collections_attributes(bucket)}
+        return buckets[bucket]
+
+    for configured in resources.configured:
+        sources, signed = of_bucket(configured.source.bucket), of_bucket(configured.destination.bucket)
+        single = configured.source.collection
+        for collection in [single] if single else sorted(sources.keys() | signed.keys()):
+            resource = resources.of_source(configured.source.bucket, collection)
+            if resource is None or resource != configured.concrete(collection):
                 continue
-            there = resource.destination
-            if there.bucket not in signed:
-                signed[there.bucket] = {one["id"]: one for one in repository.collections_attributes(there.bucket)}
-            yield resource, validity(signed[there.bucket].get(str(there.collection), {}), source)
+            source, copy = sources.get(collection), signed.get(str(resource.destination.collection), {})
+            found = validity(copy, source or {})
+            if source is not None or found.signed_at is not None:
+                yield resource, found
 
 
 def milliseconds(date: Any) -> int | None:

@@ -30,12 +30,27 @@ def sources(registry: Any) -> Iterator[Resource]:
 
 def sources_in(signing: Signing, storage: Any) -> Iterator[Resource]:
     """The same of any storage."""
-    repository = StorageRepository(storage)
+    repository, seen = StorageRepository(storage), set[Resource]()
     for configured in signing.resources.configured:
         bucket, collection = configured.source.bucket, configured.source.collection
         for found in [collection] if collection else repository.collections(bucket):
             resource = signing.resources.of_source(bucket, found)
-            if resource is not None and repository.attributes(resource.source.name) is not None:
+            if resource is not None and resource not in seen and repository.attributes(resource.source.name) is not None:
+                seen.add(resource)
+                yield resource
+
+
+def left_over(registry: Any) -> Iterator[Resource]:
+    """The resources whose source was deleted and whose signed copy, the empty state that readers have since, is still there."""
+    signing: Signing = registry.signing
+    repository = StorageRepository(registry.storage)
+    for configured in signing.resources.configured:
+        bucket, destination = configured.source.bucket, configured.destination
+        for found in [configured.source.collection] if destination.collection else repository.collections(destination.bucket):
+            resource = signing.resources.of_source(bucket, str(found))
+            if resource is None or resource != configured.concrete(str(found)):
+                continue
+            if repository.attributes(resource.source.name) is None and repository.timestamp(resource.destination.name):
                 yield resource
 
 
@@ -55,13 +70,15 @@ def status(registry: Any, resource: Resource, silent: dict[str, str] | None = No
     """The state of one collection, as JSON. Asks each authority for its collection's attributes, 2 seconds at most each.
 
     ``reader_sees_last_approval`` is true, false, or null where nobody knows; ``why`` says why not. ``validity``: when S's own
-    copy was signed and what of it ends; of an authority, that of the same publication there.
+    copy was signed and what of it ends; of an authority, that of the same publication there. ``deleted``: the source is not there
+    any more.
     silent: the authorities, by address, that did not answer before and are not asked again; added to.
     """
     signing: Signing = registry.signing
     repository = StorageRepository(registry.storage)
     own = Own(repository, resource.destination.name, signing.copied_attributes(resource))
-    source = repository.attributes(resource.source.name) or {}
+    there = repository.attributes(resource.source.name)
+    source = there or {}
     ours = validity(own.attributes or {}, source)
     reading = _Reading(own, ours, {} if silent is None else silent)
     authorities = [
@@ -70,6 +87,7 @@ def status(registry: Any, resource: Resource, silent: dict[str, str] | None = No
     ]
     return {
         "source": resource.source.name,
+        "deleted": there is None,
         "status": source.get("status"),
         "last_signature_date": source.get("last_signature_date"),
         "destination": own.name,

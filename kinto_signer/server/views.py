@@ -1,4 +1,4 @@
-"""``/signer/status``, ``/signer/push`` and ``/signer/adopt``, for those whom ``kinto.signer.status_principals`` names."""
+"""``/signer/status``, ``push``, ``refresh`` and ``adopt``, for those whom ``kinto.signer.status_principals`` names."""
 
 from __future__ import annotations
 
@@ -10,23 +10,30 @@ from pyramid.security import NO_PERMISSION_REQUIRED
 from kinto_signer.errors import KintoSignerError, NotFoundError, WorkflowError, worst_exit_code
 from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.resources import Resource
+from kinto_signer.server import renewing
 from kinto_signer.server.adopting import Adopted, take_over
 from kinto_signer.server.pushing import Pushed, choose, push
-from kinto_signer.server.status import sources, status
+from kinto_signer.server.status import left_over, sources, status
 from kinto_signer.server.values import lock
 from kinto_signer.validities import iso
 
 status_service = Service(name="signer-status", path="/signer/status", description="What S and its authorities hold")
 push_service = Service(name="signer-push", path="/signer/push", description="Bring authorities up to date from S")
+refresh_service = Service(name="signer-refresh", path="/signer/refresh", description="Sign again what deleted sources left")
 adopt_service = Service(name="signer-adopt", path="/signer/adopt", description="Take an authority's state over into S")
 
 
 @status_service.get(permission=NO_PERMISSION_REQUIRED, tags=["Signer"], operation_id="get_signer_status")
 def get_status(request: Any) -> dict[str, Any]:
-    """``?collection=BUCKET/COLLECTION``: one source; without it all of them. ``now``: this machine's clock."""
+    """``?collection=BUCKET/COLLECTION``: one source; without it all of them. ``now``: this machine's clock.
+
+    Sources that were deleted are among them, as long as readers have their signed empty state.
+    """
     _refuse_strangers(request)
     silent: dict[str, str] = {}
-    chosen = _chosen(request, request.GET.get("collection"))
+    name = request.GET.get("collection")
+    left = [resource for resource in left_over(request.registry) if name in (None, resource.source.name)]
+    chosen = left if left and name else [*_chosen(request, name), *left]
     return {"data": [status(request.registry, resource, silent) for resource in chosen], "now": iso(now_ms())}
 
 
@@ -42,6 +49,21 @@ def post_push(request: Any) -> dict[str, Any]:
         done = _push(request, chosen[0], label)
     code = worst_exit_code(one.error.exit_code for one in done if one.error)
     return {"data": [_pushed(one) for one in done], "exit_code": code}
+
+
+@refresh_service.post(permission=NO_PERMISSION_REQUIRED, tags=["Signer"], operation_id="post_signer_refresh")
+def post_refresh(request: Any) -> dict[str, Any]:
+    """``{"collection": …}``: sign again what readers have of a source that was deleted; of any other `to-resign` does that."""
+    _refuse_strangers(request)
+    name = _body(request, "collection")["collection"]
+    resource = next((one for one in left_over(request.registry) if one.source.name == name), None)
+    if resource is None:
+        raise NotFoundError(
+            f"{str(name)[:200]!r} is no source that was deleted, of which readers have a signed state. Nothing was done. What a "
+            "source that is there has published is signed again by its status `to-resign`."
+        )
+    renewing.renew(request, resource)
+    return {"data": {"source": resource.source.name, "destination": resource.destination.name}}
 
 
 @adopt_service.post(permission=NO_PERMISSION_REQUIRED, tags=["Signer"], operation_id="post_signer_adopt")
