@@ -23,7 +23,7 @@ CAMPAIGNS := build/campaigns.jsonl
 # So that what make runs is what this virtual environment has, whatever the caller's shell has set.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help install npm-clients admin chromium softhsm screenshots demo test check proof fuzz mutants bench-authority format format-check lint types imports docs clean
+.PHONY: help install npm-clients admin chromium softhsm faketime screenshots demo test check proof fuzz mutants bench-authority format format-check lint types imports docs clean
 
 help: ## explain the targets
 	@echo "make TARGET [PYTHON=python3.13] [WORKERS=2]"
@@ -68,7 +68,10 @@ demo: $(STAMP) $(if $(filter-out 0,$(KEEP)),$(ADMIN)) ## two live servers: edit,
 softhsm: ## install Debian's SoftHSM2, the token that the tests sign with, where it is missing
 	@tools/install_softhsm.sh
 
-test: $(STAMP) $(NPM_CLIENTS) $(ADMIN) chromium softhsm ## every test, with live servers and PostgreSQL, and the coverage gate
+faketime: ## install Debian's libfaketime, which gives whole processes of the tests another clock, where it is missing
+	@tools/install_faketime.sh
+
+test: $(STAMP) $(NPM_CLIENTS) $(ADMIN) chromium softhsm faketime ## every test, with live servers and PostgreSQL, and the coverage gate
 	@rm -f .coverage .coverage.*
 	$(PYTEST) --cov --cov-report=term $(ARGS)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import chromium, softhsm
+from tests.support import chromium, faketime, softhsm
 from tests.support.autograph.server import described
 from tests.support.campaigns import CampaignReport
 from tests.support.keys import KeyPair, write_key_pair
@@ -101,7 +101,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What nobody tested is not to be overlooked."""
     terminalreporter.write_line(f"Autograph: {described()}")
-    for missing, what in ((chromium.MISSING, "the review in kinto-admin"), (softhsm.MISSING, "the PKCS#11 signer")):
+    parts = (
+        (chromium.MISSING, "the review in kinto-admin"),
+        (softhsm.MISSING, "the PKCS#11 signer"),
+        (faketime.MISSING, "whole processes with a wrong clock"),
+    )
+    for missing, what in parts:
         skipped = [report for report in terminalreporter.getreports("skipped") if missing in str(report.longrepr)]
         if skipped:
             text = f"{missing}: {len(skipped)} test(s) of {what} were SKIPPED."

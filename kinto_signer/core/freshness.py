@@ -110,9 +110,9 @@ def _refuse_statement(name: str, said: Statement, rules: Rules, now_ms: int) -> 
         )
     if now_ms > said.expires:
         raise ExpiredError(
-            f"{name}: its publication statement expired {span(now_ms - said.expires)} ago. Nothing was accepted. Either the "
-            "publisher did not renew it (`kinto-signer refresh`), or the server holds newer states back, or this machine's clock "
-            "is wrong."
+            f"{name}: its publication statement expired {span(now_ms - said.expires)} ago, and there is no tolerance. Nothing "
+            "was accepted. Either the publisher did not renew it (`kinto-signer refresh`), or the server holds newer states "
+            "back, or this machine's clock is wrong."
         )
 
 

@@ -197,7 +197,9 @@ class Publisher:
         if planned.timestamp > now_ms() + FUTURE_TOLERANCE_MS:
             raise NotYetValidError(
                 f"{resource.destination.name}: the timestamps here or on the authority are so far ahead of this machine's clock "
-                f"that it would have to be dated {planned.timestamp}, which readers refuse. Nothing was signed."
+                f"that it would have to be dated {planned.timestamp}, which readers refuse "
+                f"({FUTURE_TOLERANCE_MS // 3_600_000} hours ahead at most). Nothing was signed. Look at this machine's clock; if "
+                "it was ahead for a while: docs/operating.rst, *Clocks*."
             )
         if any(record["id"] == TIMESTAMP_MARKER for record in planned.records):
             raise UnsignableValue("this id is kept for the signer; delete the record", path="$.id", record=TIMESTAMP_MARKER)

@@ -50,7 +50,8 @@ class Stating:
         if serial > now_ms + FUTURE_TOLERANCE_MS:
             raise NotYetValidError(
                 f"{self.name}: the last publication statement has the serial {serial - 1}, so far ahead of this machine's clock "
-                "that readers would refuse the next one. Nothing was signed. Look at this machine's clock."
+                f"that readers would refuse the next one ({FUTURE_TOLERANCE_MS // 3_600_000} hours ahead at most). Nothing was "
+                "signed. Look at this machine's clock; if it was ahead for a while: docs/operating.rst, *Clocks*."
             )
         statement = Statement(
             bucket=bucket,
