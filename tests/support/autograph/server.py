@@ -82,6 +82,8 @@ def described() -> str:
 def running_autograph() -> Iterator[Autograph]:
     """The server, which was asked what it is: a stand-in says so in ``Server:``, a real one sends no such header."""
     if os.environ.get("AUTOGRAPH_URL"):
+        missing = [name for name in VARIABLES if not os.environ.get(name)]
+        assert not missing, f"AUTOGRAPH_URL is set, and {' and '.join(missing)} is not."
         url, user, secret = (os.environ[name] for name in VARIABLES)
         found = Autograph(url.rstrip("/"), user, secret)
         server = found.ask("/__heartbeat__", method="GET", header=None).headers.get("Server")
