@@ -99,6 +99,14 @@ SIGNER = Table(
             scope="server",
         ),
         Setting(
+            "kept_forms_mib",
+            "integer",
+            "256",
+            "How much memory each worker keeps of what it published (about 80 MiB for 100,000 records of 500 bytes), so that a "
+            "publication costs what its change does. 0 keeps and saves nothing: then everything is read each time.",
+            scope="server",
+        ),
+        Setting(
             "status_principals",
             "list",
             "",

@@ -35,7 +35,7 @@ def includeme(config: Any) -> None:
         logger.info("%s", rule)
     config.registry.signing = signing
     config.registry.signer_journal = Journal(config.registry.storage)
-    config.registry.signer_kept_states = KeptStates()
+    config.registry.signer_kept_states = KeptStates(signing.kept_forms_bytes)
     config.include(rollback)
     config.include(answers)
     config.include(values)

@@ -73,6 +73,11 @@ class Compared:
             known = loaded(session, self.copy.name, attributes, self._trust, known)
         return known if known is not None and known.source == self.source.name else None
 
+    @property
+    def partly(self) -> bool:
+        """Whether the parts are not everything."""
+        return self.since is not None
+
     @cached_property
     def records(self) -> list[Record]:
         """All live records of the source."""

@@ -23,7 +23,6 @@ from kinto_signer.plugin.rows import all_rows, rows
 from kinto_signer.plugin.storage import collection_uri
 from kinto_signer.plugin.touched import Moment, same_server, touched
 
-MAX_KEPT_BYTES = 256 * 2**20
 OVERHEAD_BYTES = 200
 """What Python needs around the canonical form of each record."""
 CHECKED_EVERY = 100
@@ -56,7 +55,7 @@ class KeptStates:
     saves: whether there is a table in which forms are saved for other processes.
     """
 
-    def __init__(self, max_bytes: int = MAX_KEPT_BYTES) -> None:
+    def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.saves = False
         self._kept: OrderedDict[str, tuple[KeptState, int]] = OrderedDict()
@@ -148,16 +147,16 @@ def _count(records: Iterable[Record], ids: set[str]) -> int:
     return sum(1 for record in records if record["id"] in ids)
 
 
-def read_form(session: Any, name: str, look: Callable[[Record, bytes], None] | None = None) -> Form:
+def read_form(session: Any, name: str, look: Callable[[Record], None] | None = None) -> Form:
     """The canonical form of the copy as it is stored. Raises UnsignableValue.
 
-    look: is given each record and its form; what it raises is raised.
+    look: is given each record; what it raises is raised.
     """
     chunks: dict[str, bytes] = {}
     for record in all_rows(session, collection_uri(name)):
-        chunk = chunks[record["id"]] = canonical_parsed(record)
+        chunks[record["id"]] = canonical_parsed(record)
         if look is not None:
-            look(record, chunk)
+            look(record)
     return Form.of((record_id, chunks[record_id]) for record_id in sorted(chunks))
 
 

@@ -10,11 +10,10 @@ from typing import Any
 
 import transaction
 
-from kinto_signer.core.canonical import Digests, Record, find_problem, format_hash, signed_bytes
+from kinto_signer.core.canonical import Digests, Record, find_problem, signed_bytes
 from kinto_signer.core.changeset import TIMESTAMP_MARKER, is_tombstone
 from kinto_signer.core.mass_deletion import refuse_mass_deletion
 from kinto_signer.core.plan import Plan, plan
-from kinto_signer.core.published import CARRIED, PUBLICATION
 from kinto_signer.core.repository import FUTURE_TOLERANCE_MS
 from kinto_signer.core.statement import check_statement
 from kinto_signer.core.trust import check
@@ -26,12 +25,12 @@ from kinto_signer.plugin.storage import StorageRepository, collection_uri
 from kinto_signer.server.authorities import Authorities, other_attributes
 from kinto_signer.server.compared import Compared
 from kinto_signer.server.kept_states import KeptState, recorded
-from kinto_signer.server.own import CLAIM, PUBLISHED_TO, Own
+from kinto_signer.server.own import Own
 from kinto_signer.server.places import create_place
+from kinto_signer.server.signed_attributes import SignedAttributes
 from kinto_signer.server.signing import Signing
 from kinto_signer.server.stored import Stored, read_stored
 from kinto_signer.signers import Signature
-from kinto_signer.signers.several import carried_by
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +56,7 @@ class Publisher:
         self.repository = StorageRepository(registry.storage)
         self.registry = registry
         self.user = user
+        self._attributes = SignedAttributes(self.signing, self.repository)
         self._clock = Clock()
 
     def compare(self, resource: Resource, origin: Place | None = None) -> Compared:
@@ -85,13 +85,11 @@ class Publisher:
         compared = compared or self.compare(resource, origin)
         if not allow_mass_deletion:
             self._refuse_mass_deletion(resource, own, compared)
-        if compared.since is not None and own.attributes is not None:
+        if compared.partly and own.attributes is not None:
             own.look_at(compared.copy_part)
         authorities.look(own, compared)
         create_place(self.registry, resource.destination, resource)
-        if (
-            compared.since is not None and own.attributes is None
-        ):  # not before: an authority on S's own database would wait for us
+        if compared.partly and own.part is None:  # not before: an authority on S's own database would wait for us
             own.look_at(compared.copy_part)
         self._clock.lap("look")
         if origin == resource.destination and self.repository.count(name):
@@ -107,7 +105,7 @@ class Publisher:
         content = self._stored(resource, planned, compared)
         signed = content.digests, self._signatures(resource, content.digests, content.signed_bytes)
         others = [part.seen.state.metadata for part in authorities.parts]
-        attributes = self._publish_attributes(resource, planned.timestamp, *signed, resource.source, content.count, others)
+        attributes = self._attributes.publish(resource, planned.timestamp, *signed, resource.source, content.count, others)
         self._clock.lap("sign")
         if authorities.settings:
             _after_other_hooks(self._push, authorities, attributes)
@@ -162,7 +160,7 @@ class Publisher:
         count = self._count(resource, attributes, content, timestamp)
         signatures = self._signatures(resource, content, lambda: signed_bytes(self.repository.records(name), timestamp))
         # The source's attributes may hold edits that nobody approved.
-        refreshed = self._publish_attributes(resource, timestamp, content, signatures, resource.destination, count)
+        refreshed = self._attributes.publish(resource, timestamp, content, signatures, resource.destination, count)
         authorities = Authorities(self.registry, resource)
         _after_other_hooks(authorities.refresh, refreshed)
         published = Published(timestamp, content.hash, refs=_refs(signatures))
@@ -220,49 +218,6 @@ class Publisher:
     def _signatures(self, resource: Resource, content: Digests, signed_bytes: Callable[[], bytes]) -> Sequence[Signature]:
         """The signatures of all signers, each verified. signed_bytes: called where a signer makes the digest itself only."""
         return self.signing.signer(resource).sign(content.signed, signed_bytes)
-
-    def _publish_attributes(
-        self,
-        resource: Resource,
-        timestamp: int,
-        content: Digests,
-        signatures: Sequence[Signature],
-        copied_from: Place,
-        count: int,
-        others: Sequence[Mapping[str, Any]] = (),
-    ) -> dict[str, Any]:
-        """Set the destination's attributes; returns those that go to the authority.
-
-        count: of the records. others: the attributes that the authorities show.
-        """
-        origin = self.repository.attributes(copied_from.name) or {}
-        names = self.signing.copied_attributes(resource)
-        published: dict[str, Any] = {key: origin[key] for key in names if key in origin}
-        published |= {
-            "signature": signatures[0].as_json(),
-            "signatures": [made.as_json() for made in signatures],
-            "signed_timestamp": timestamp,
-            "hash": content.hash,
-            CLAIM: {
-                "timestamp": timestamp,
-                "digest": format_hash(content.signed),
-                "signature": signatures[0].signature,
-                **({"x5u": signatures[0].x5u} if signatures[0].x5u else {}),
-            },
-        }
-        name = resource.destination.name
-        before = self.repository.attributes(name) or {}
-        stating, made = self.signing.stating(resource), [*signatures]
-        if stating is not None:
-            published[PUBLICATION], stated = stating.make(published, count, [before, *others], now_ms())
-            made += stated
-        if carried := carried_by(made):
-            published[CARRIED] = carried
-        kept = {key: value for key, value in before.items() if key not in (*names, PUBLICATION, CARRIED)}
-        urls = [authority.url for authority in self.signing.authorities(resource)]
-        here = {PUBLISHED_TO: " ".join(urls)} if urls else {}
-        self.repository.set_attributes(name, {**kept, **published, **here})
-        return published
 
     def _push(self, authorities: Authorities, attributes: Mapping[str, Any]) -> None:
         """The before-commit hook: nothing is written to S here, and whatever it raises undoes S's transaction."""

@@ -263,6 +263,11 @@ class Signing:
         return frozenset(self.settings.get("status_principals"))
 
     @property
+    def kept_forms_bytes(self) -> int:
+        """How much is kept in memory of what was published; 0 for nothing, also in the table of saved forms."""
+        return int(self.settings.get("kept_forms_mib")) * 2**20
+
+    @property
     def lock_timeout_s(self) -> float:
         return float(self.settings.get("lock_timeout_seconds"))
 

@@ -44,17 +44,18 @@ def on_application_created(event: Any) -> None:
         return
     if problem:
         raise PyramidConfigurationError(problem)
-    registry.signer_kept_states.saves = _can_save(registry.storage)
+    registry.signer_kept_states.saves = _can_save(registry)
     if warning:
         logger.warning("%s", warning)
     shown = registry.api_capabilities["signer"]
     shown["resources"] = capability.capability(registry.signing, __version__, own)["resources"]
 
 
-def _can_save(storage: Any) -> bool:
+def _can_save(registry: Any) -> bool:
     """Make the table in which forms are saved for processes that keep nothing yet; without it each reads everything once."""
+    storage = registry.storage
     repository = StorageRepository(storage)
-    if not repository.atomic:
+    if not repository.atomic or not registry.signing.kept_forms_bytes:
         return False
     try:
         with transaction.manager:

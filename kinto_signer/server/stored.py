@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from kinto_signer.core.canonical import Digests, Record, canonical_parsed, digests, find_stored_problem, signed_bytes
+from kinto_signer.core.canonical import Digests, Record, canonical_parsed, digests, find_problem, signed_bytes
 from kinto_signer.core.changeset import diff, is_tombstone
 from kinto_signer.core.form import Form
 from kinto_signer.core.plan import Plan
@@ -84,9 +84,9 @@ def _form(session: Any, name: str, planned: Plan, compared: Compared, allow_floa
     return read_form(session, name, partial(_refuse_copied, compared.created, allow_floats) if compared.created else None)
 
 
-def _refuse_copied(created: Collection[str], allow_floats: bool, record: Record, chunk: bytes) -> None:
+def _refuse_copied(created: Collection[str], allow_floats: bool, record: Record) -> None:
     """Nobody has looked at the values of what was copied without being read."""
-    problem = find_stored_problem(record, chunk, allow_floats=allow_floats) if record["id"] in created else None
+    problem = find_problem(record, allow_floats=allow_floats) if record["id"] in created else None
     if problem:
         raise UnsignableValue(f"{problem.why}. Nothing was signed", path=problem.path, record=record["id"])
 
