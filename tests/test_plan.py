@@ -158,3 +158,33 @@ def test_an_authority_that_holds_what_the_signer_does_is_compared_once(monkeypat
     assert len(compared) == 2 * cost
     assert both.authorities == [alone.destination] * 2
     assert both.destination == alone.destination
+
+
+@settings(max_examples=rounds(300, 3000), deadline=None)
+@given(
+    source=st.dictionaries(st.sampled_from("abcdefgh"), st.tuples(st.integers(0, 3), st.integers(1, 900))),
+    published=st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 3)),
+    graves=st.sets(st.sampled_from("xyz")),
+    now=st.integers(0, 3000),
+    renew=st.booleans(),
+    authorities=st.integers(0, 2),
+    clock=st.integers(0, 2),
+)
+def test_a_plan_of_what_differs_is_the_plan_of_everything(source, published, graves, now, renew, authorities, clock):
+    source = [{"id": name, "v": value, "last_modified": at} for name, (value, at) in source.items()]
+    changes = [{"id": name, "v": value, "last_modified": 1000 + number} for number, (name, value) in enumerate(published.items())]
+    changes += [{"id": name, "last_modified": 1100 + number, "deleted": True} for number, name in enumerate(sorted(graves))]
+    newest = max((change["last_modified"] for change in changes), default=0)
+    whole = Held(newest + clock, changes, fresh=not changes)
+    same = {record["id"] for record in source if published.get(record["id"]) == record["v"]}
+    part = Held(
+        newest + clock, [c for c in changes if c["id"] not in same and not is_tombstone(c)], fresh=not changes, rest=newest
+    )
+    of_all = plan(source, whole, [whole] * authorities, now, renew=renew)
+    of_part = plan([r for r in source if r["id"] not in same], part, [part] * authorities, now, renew=renew)
+    assert (of_part.timestamp, of_part.destination, of_part.authorities) == (
+        of_all.timestamp,
+        of_all.destination,
+        of_all.authorities,
+    )
+    assert {r["id"]: r for r in of_all.records if r["id"] not in same} == {r["id"]: r for r in of_part.records}

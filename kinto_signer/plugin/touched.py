@@ -13,9 +13,11 @@ import sqlalchemy
 
 _NOW = sqlalchemy.text("""
 SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text, pg_current_xact_id_if_assigned()::xid::text,
-       pg_postmaster_start_time()::text || current_database()
+       (SELECT oid::text FROM pg_database WHERE datname = current_database()) || '@' || pg_postmaster_start_time()
 """)
-_SERVER = sqlalchemy.text("SELECT pg_postmaster_start_time()::text || current_database()")
+_SERVER = sqlalchemy.text(
+    "SELECT oid::text || '@' || pg_postmaster_start_time() FROM pg_database WHERE datname = current_database()"
+)
 # xid is a ring; age() is how far back a number lies on it. What looks newer than it is, after half a turn, is looked at again.
 _TOUCHED = """
 SELECT COALESCE(array_agg(id) FILTER (WHERE {touched}), '{{}}'), count(*) FILTER (WHERE NOT deleted AND NOT ({touched}))
@@ -30,8 +32,8 @@ class Moment:
     """A moment within a transaction.
 
     oldest: the number of the oldest transaction that was open then: those before it were all visible. own: of the transaction
-    itself, None while it has not written anything. server: which PostgreSQL that was, since when: the numbers of another one say
-    nothing.
+    itself, None while it has not written anything. server: which database that was, of which start of PostgreSQL: the numbers of
+    another one, also of one that was put in its place, say nothing.
     """
 
     oldest: str
