@@ -8,7 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import kinto_http
 import pytest
+import requests
 from cryptography.hazmat.primitives import hashes, serialization
 
 from kinto_signer.cli.authority_files import INTERMEDIATE_KEY, Authorities, issue_signer
@@ -22,7 +24,9 @@ from tests.support.guide import Guide, blocks
 from tests.support.hostile import FakeKinto, HostileServer
 from tests.support.servers import ROOT, LiveKinto
 from tests.support.settings import PASSWORD, guarded_settings, signer_settings
+from tests.support.statements import stated
 from tests.support.states import make_records, now_ms, signed_state
+from tests.support.workflow_site import principal
 
 AUTHORITY = "https://a.example.org/v1"
 PAGE = ROOT / "docs" / "keys.rst"
@@ -71,7 +75,8 @@ def guide(create_database, tmp_path):
     for folder in ("etc", "media/stick-1", "media/stick-2"):
         (place / folder).mkdir(parents=True)
     authority = LiveKinto(guarded_settings(Path(), create_database()), name="authority")
-    signer = LiveKinto(signer_settings(Path(), database=create_database(), authority=authority.url), name="signer")
+    settings = signer_settings(Path(), database=create_database(), authority=authority.url)
+    signer = LiveKinto(settings | {"kinto.signer.status_principals": principal("editor")}, name="signer")
     site = Site(authority, signer)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KINTO_")} | VARIABLES
     environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)}
@@ -89,6 +94,35 @@ def test_pinned_keys(guide):
     thief = serialization.load_pem_private_key((guide.place / "etc" / "second.pem").read_bytes(), None)
     state = signed_state(thief, make_records(2), timestamp=now_ms(), id="stops")
     assert what_readers_do_with(guide, state, "second", "third") == [0, 3]  # nobody told the first one
+    what_a_thief_published_is_taken_over_and_undone(guide)
+
+
+def what_a_thief_published_is_taken_over_and_undone(guide):
+    """As the page says of a stolen key, while S still knows it. The thief has the key and S's account on A."""
+    key = serialization.load_pem_private_key((guide.place / "etc" / "fourth.pem").read_bytes(), None)
+    where = f"{guide.names[AUTHORITY]}/buckets/main/collections/stops"
+    held = requests.get(where, timeout=60).json()["data"]["signed_timestamp"]
+    evil = {"id": "evil", "name": "Evil", "last_modified": now_ms()}
+    state = stated(key, signed_state(key, [evil], id="stops"), bucket="main", collection="stops")
+    body = {"base": held, "timestamp": state.timestamp, "changes": [evil], "metadata": state.metadata, "complete": True}
+    requests.post(f"{where}/changeset", json=body, auth=("signer", PASSWORD), timeout=60).raise_for_status()
+    assert held_by(guide, "fourth") == {"evil": "Evil"}  # readers cannot know
+
+    for command, code in (("kinto-signer refresh", 6), ("kinto-signer adopt main-workspace/stops", 0)):
+        assert guide.call(command).returncode == code
+    signer = kinto_http.Client(server_url=guide.environment["KINTO_SERVER"], auth=("editor", PASSWORD))
+    signer.delete_record(bucket="main-workspace", collection="stops", id="evil")
+    signer.create_record(bucket="main-workspace", collection="stops", id="brno", data={"name": "Brno"})
+    assert guide.call("kinto-signer approve main-workspace/stops").returncode == 0
+    assert held_by(guide, "fourth") == {"brno": "Brno"}
+
+
+def held_by(guide, policy):
+    """What a reader with this policy holds after an update: names by record id."""
+    done = guide.call(f"kinto-updater gather-changes --config {policy}.toml")
+    assert done.returncode == 0, done.stdout
+    shown = guide.call(f"kinto-updater show main/stops --config {policy}.toml --records --format json").stdout
+    return {record["id"]: record["name"] for record in json.loads(shown)["collections"][0]["data"]}
 
 
 def test_certificates(guide, monkeypatch):
