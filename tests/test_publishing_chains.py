@@ -7,6 +7,10 @@ import pytest
 import transaction
 
 from kinto_signer.cli import output, updater
+from kinto_signer.core.changeset import Changeset
+from kinto_signer.core.statement import check_published
+from kinto_signer.core.trust import Trust
+from kinto_signer.signers.local import LocalSigner
 from tests.support.autograph.keys import DOMAIN
 from tests.support.autograph.standin import StandIn
 from tests.support.certificates import DAY, SIGNER, make_pki, write_pki
@@ -76,6 +80,24 @@ def test_a_refresh_takes_a_chain_that_alone_was_replaced(tmp_path, app):
     after = attributes(app, DESTINATION)
     carries(after, renewed)
     assert (after["signed_timestamp"], after["hash"]) == (before["signed_timestamp"], before["hash"])
+
+
+def test_a_key_that_is_replaced_in_the_middle_of_a_publication(tmp_path, app, monkeypatch):
+    """The data are signed by the former key, the statement by the next one: readers need both chains."""
+    sign, made = LocalSigner.sign, []
+
+    def signing(self, digest, content=None):
+        made.append(sign(self, digest, content))
+        write_pki(tmp_path, NEXT)
+        return made[-1]
+
+    app.put_json(f"{SOURCE}/records/one", {"data": {}})
+    monkeypatch.setattr(LocalSigner, "sign", signing)
+    set_status(app, "to-sign")
+    found = attributes(app, DESTINATION)
+    assert sorted(found["chains"].values()) == sorted(pki.pem.decode() for pki in (PKI, NEXT))
+    state = Changeset(found["signed_timestamp"], app.get(f"{DESTINATION}/records").json["data"], {**found, "bucket": "main"})
+    check_published(NAME, state, Trust(roots=(PKI.pinned,), now=time.time))
 
 
 def test_switched_off_they_disappear(tmp_path, app):

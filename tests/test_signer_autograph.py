@@ -336,6 +336,16 @@ def test_the_chain_is_beside_the_signature(standin):
     assert "chain" not in chained.as_json()
 
 
+@pytest.mark.parametrize(("days", "warnings"), [(14, 1), (16, 0)])
+def test_a_certificate_that_ends_soon(standin, caplog, days, warnings):
+    standin.rotate(validity=(-DAY, days * DAY))
+    signer = signer_of(standin, key_ids="remote-settings")
+    with caplog.at_level(logging.WARNING, "kinto_signer"):
+        sign(signer, random_content())
+        sign(signer, random_content())
+    assert [f"remote-settings.{DOMAIN} ends at" in message for message in caplog.messages] == [True] * warnings
+
+
 def test_a_key_that_was_never_seen_is_believed_by_its_chain(standin):
     """As after a restart of both: what was signed before is recognised, and so is what is new."""
     content = random_content()

@@ -191,6 +191,17 @@ def test_a_token_whose_key_and_chain_do_not_fit(tmp_path, caplog):
         FollowedChain(ChainFile.from_settings(given, "pkcs11"), after)
 
 
+def test_a_token_whose_next_chain_begins_later(tmp_path, clock):
+    renewed = make_pki(root_issued=PKI.root, leaf={"key": PKI.leaf.key, "begin": NOW + DAY, "end": NOW + 200 * DAY})
+    files, key = write_pki(tmp_path, PKI), PublicKey(PKI.leaf.key.public_key())
+    chain = FollowedChain(ChainFile.from_settings(read_from({"pkcs11.chain": files.chain}), "pkcs11"), key)
+    write_pki(tmp_path, renewed, only="chain")
+    assert chain.current(key).text == PKI.pem.decode()
+    clock.now += 2 * DAY
+    clock.ticks += RETRY_S
+    assert chain.current(key).text == renewed.pem.decode()
+
+
 # --- its end ------------------------------------------------------------------------------------------------------------------
 
 
