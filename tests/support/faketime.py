@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+DAY_S, YEAR_S = 86_400, 365 * 86_400
+OFFSETS = {"-10y": -10 * YEAR_S, "-1d": -DAY_S, "-5min": -300, "0": 0, "+5min": 300, "+1d": DAY_S, "+10y": 10 * YEAR_S}
+"""Seconds by which a clock is wrong."""
 MISSING = "NO FAKETIME (tools/install_faketime.sh)"
 _PLACES = ("/usr/lib/*/faketime", "/usr/lib/faketime", "/usr/lib64/faketime", "/usr/local/lib/faketime")
 

@@ -53,7 +53,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", default="20261127")
     parser.add_argument("--count", type=int, default=EVERY_MUTANT)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--limit-s", type=float, default=2400, help="seconds after which it ends, as a failure")
+    parser.add_argument("--limit-s", type=float, default=3600, help="seconds after which it ends, as a failure")
     parser.add_argument("--write", help="the page to write, if all went well")
     parser.add_argument("--case", type=int, help="only this mutant: show what became of it")
     parser.add_argument("--slice", help=argparse.SUPPRESS)
