@@ -3,8 +3,6 @@
 from tests.support.fuzzing.campaign import Tally
 from tests.support.fuzzing.material import Material
 
-LAST = {"FAILED": "failures", "accepted, and the same": "accepted: what was signed, written in another way"}
-
 
 def page(tally: Tally, material: Material, seed: int | str) -> str:
     counts = tally.counts
@@ -19,7 +17,7 @@ def page(tally: Tally, material: Material, seed: int | str) -> str:
     areas = "\n".join(
         f"| {kind} | {_of(tally, kind, 'refused')} | {_of(tally, kind, 'accepted, and the same')} |" for kind in kinds
     )
-    labels = ", ".join(original.label for original in material.originals)
+    labels = "; ".join(original.label for original in material.originals)
     return f"""# Mutations of what was signed
 
 Written by `make fuzz`; not edited by hand. Each mutant is an answer that a signer published, altered: its records, signatures,
