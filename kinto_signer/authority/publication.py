@@ -151,7 +151,8 @@ class Publication:
         except REFUSED as error:
             if not posted.complete:
                 self.guard.refuse_if_damaged(name)
-            raise GuardRefusedError(f"{error.message} Nothing was stored.", reason=error.reason) from error
+            said = error.message.removesuffix(" Nothing was stored.")
+            raise GuardRefusedError(f"{said} Nothing was stored.", reason=error.reason) from error
         return attributes, stated
 
     def _changes(self, held: Held, before: Forms, after: Forms) -> tuple[dict[str, Record], Effective]:
