@@ -2,7 +2,9 @@
 
 import json
 import random
+from contextlib import closing
 
+import psycopg2
 import pytest
 import sqlalchemy
 import transaction
@@ -271,6 +273,25 @@ def edit(app, random_):
         lambda: run(app, INSERT, data=data, at=random_.randrange(10**12), **there),
     ]
     random_.choice(writes)()
+
+
+def test_what_was_written_before_and_committed_after_a_publication_is_seen(app, key_pair, database):
+    put(app, *names(8))
+    publish(app)
+    with closing(psycopg2.connect(database)) as other, other.cursor() as cursor:
+        cursor.execute(
+            UPDATE.replace(":uri", "%(uri)s").replace(":id", "%(id)s").format("data = '{\"n\": 5}'"), {"uri": SOURCE, "id": "r02"}
+        )
+        put(app, "r01", value=1)
+        publish(app)
+        kept = states(app).get(NAME)
+        other.commit()
+    assert states(app).get(NAME) is kept
+    found = app.get(f"{SOURCE}/diff").json["data"]
+    assert [pair["after"]["n"] for pair in found["updated"]] == [5]
+    put(app, "r03", value=3)
+    publish(app)
+    assert_published(app, key_pair)
 
 
 def whole(app):
