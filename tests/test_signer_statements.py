@@ -7,7 +7,7 @@ from pyramid.exceptions import ConfigurationError
 from kinto_signer.core.changeset import Changeset
 from kinto_signer.core.freshness import DAY_MS, FUTURE_TOLERANCE_MS
 from kinto_signer.core.statement import check_published, peek
-from kinto_signer.server import publisher
+from kinto_signer.server import publisher, signed_attributes
 from tests.support.settings import authority_settings, guarded_settings
 from tests.support.site import DESTINATION, SOURCE, attributes, set_status, signer_app, store
 from tests.support.states import NAME, now_ms, trust_in
@@ -106,7 +106,7 @@ def test_a_refresh_blesses_no_attribute_that_was_altered(app, what):
 
 def test_a_clock_that_goes_back_does_not_lower_the_serial(app, key_pair, monkeypatch):
     first = statement_of(app, key_pair).statement
-    monkeypatch.setattr(publisher, "now_ms", lambda: first.signed_at - 5000)
+    monkeypatch.setattr(signed_attributes, "now_ms", lambda: first.signed_at - 5000)
     set_status(app, "to-resign")
     second = statement_of(app, key_pair).statement
     assert (second.serial, second.signed_at) == (first.serial + 1, first.signed_at - 5000)
@@ -114,7 +114,7 @@ def test_a_clock_that_goes_back_does_not_lower_the_serial(app, key_pair, monkeyp
 
 def test_a_clock_that_was_far_ahead_is_noticed(app, key_pair, monkeypatch):
     first = statement_of(app, key_pair).statement
-    monkeypatch.setattr(publisher, "now_ms", lambda: first.serial - FUTURE_TOLERANCE_MS - 5000)
+    monkeypatch.setattr(signed_attributes, "now_ms", lambda: first.serial - FUTURE_TOLERANCE_MS - 5000)
     answer = set_status(app, "to-resign", status=503)
     assert answer.json["details"]["reason"] == "not-yet-valid"
 
