@@ -19,6 +19,7 @@ from typing import Any, Self
 import kinto
 import kinto_http
 import webtest
+from kinto.core.cornice.service import SERVICES
 
 from tests.support.settings import PASSWORD, Settings
 
@@ -245,12 +246,18 @@ class PrefixedRequest(webtest.TestRequest):
 
 def webtest_app(settings: Mapping[str, str], *, user: str = "alice") -> webtest.TestApp:
     """Kinto in this process. Requests are made as ``user``; ``headers=authorization("bob")`` changes that for one."""
+    forget_older_servers()
     application = kinto.main({}, **settings)
     application.RequestClass = PrefixedRequest
     app = webtest.TestApp(application)
     app.RequestClass = PrefixedRequest
     app.authorization = ("Basic", (user, PASSWORD))
     return app
+
+
+def forget_older_servers() -> None:
+    """Kinto keeps the services of every server of a process, and the servers with them (4 MB each): the last of each name do."""
+    SERVICES[:] = {service.name: service for service in SERVICES}.values()
 
 
 def authorization(user: str) -> dict[str, str]:
