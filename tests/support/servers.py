@@ -36,7 +36,8 @@ class LiveKinto:
     """A Kinto over HTTP on a free loopback port: granian with ``config/wsgi.py``.
 
     ``with LiveKinto(settings) as server`` starts and stops it; the fixture ``live_kinto`` does so for a test. Start it
-    from the main thread (the server dies with the thread that started it).
+    from the main thread (the server dies with the thread that started it). python: of a virtual environment that has Kinto
+    and granian, and other plugins than ours.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class LiveKinto:
         environment: Mapping[str, str] | None = None,
         respawn: bool = False,
         level: str = "INFO",
+        python: str = sys.executable,
     ) -> None:
         self.name = name
+        self.python = python
         self.level = level
         self.settings: Settings = dict(settings)
         if includes is not None:
@@ -77,13 +80,14 @@ class LiveKinto:
         if self._process is not None:
             raise RuntimeError(f"{self.name} is running already.")
         write_ini(self.ini, self.settings, self.level)
-        command = [sys.executable, "-SE", TETHERED, int(signal.SIGTERM), sys.executable, "-m", "granian"]
+        command = [sys.executable, "-SE", TETHERED, int(signal.SIGTERM), self.python, "-m", "granian"]
         command += ["--interface", "wsgi", "--host", "127.0.0.1", "--port", self.port, "--no-ws"]
         command += ["--workers", self.workers, "--blocking-threads", self.threads, "--backpressure", self.threads * 4]
         if self.respawn:  # a worker that was killed; otherwise granian ends with it
             command += ["--respawn-failed-workers", "--respawn-interval", "0.1"]
         environment = {**os.environ, **self.environment, "KINTO_INI": str(self.ini)}
-        measured = "COVERAGE_PROCESS_CONFIG" in environment and "kinto_signer" in self.settings.get("kinto.includes", "")
+        ours = self.python == sys.executable
+        measured = ours and "COVERAGE_PROCESS_CONFIG" in environment and "kinto_signer" in self.settings.get("kinto.includes", "")
         if not measured:  # a plain Kinto runs nothing of ours, and twice as fast without coverage
             environment = {name: value for name, value in environment.items() if not name.startswith("COVERAGE")}
         command += [f"{MEASURED_WSGI if measured else WSGI}:application"]
@@ -91,7 +95,8 @@ class LiveKinto:
             self._process = subprocess.Popen(
                 [str(part) for part in command],
                 env=environment,
-                cwd=ROOT,  # where coverage collects what the workers measured
+                # Where coverage collects what the workers measured; another Python is not to import what is there.
+                cwd=ROOT if ours else self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -225,12 +230,12 @@ format = %(asctime)s %(levelname)s %(name)s %(message)s
 """
 
 
-def migrate(settings: Mapping[str, str]) -> None:
+def migrate(settings: Mapping[str, str], *, python: str = sys.executable) -> None:
     """``kinto migrate``: put Kinto's schema into the database of these settings."""
     with tempfile.TemporaryDirectory(prefix="kinto-signer-migrate-") as folder:
         ini = Path(folder) / "kinto.ini"
         write_ini(ini, settings)
-        command = [sys.executable, "-c", "from kinto.__main__ import main; main()", "migrate", "--ini", str(ini)]
+        command = [python, "-c", "from kinto.__main__ import main; main()", "migrate", "--ini", str(ini)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"kinto migrate failed:\n{done.stdout}{done.stderr}")

@@ -1,0 +1,145 @@
+"""What S does, over HTTP: sign-off, refresh, reviews, edits, and what it costs to publish to A as well.
+
+Every scenario works on its own copy of a filled database, and ends with a look at what it published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from benchmarks.measured import Figures, Peak
+from benchmarks.sites import Desk, fill
+from tests.support.keys import KeyPair
+from tests.support.postgres import PostgresServer
+from tests.support.servers import LiveKinto
+from tests.support.settings import Settings, guarded_settings, kinto_settings, signer_settings
+
+PREVIEW = "/buckets/main-workspace -> /buckets/main-preview -> /buckets/main"
+KEPT_TABLES = "kinto_signer_forms, kinto_signer_form_blocks"
+FIRST, KEPT, LOADED, DROPPED, REFRESH = "first", "kept", "loaded", "dropped", "refresh"
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """How often each thing is done; starts: of those for which the server is started again."""
+
+    changes: int = 9
+    edits: int = 9
+    starts: int = 3
+
+
+class Signing:
+    """Scenarios with so many records on one PostgreSQL."""
+
+    def __init__(self, postgres: PostgresServer, key_pair: KeyPair, count: int, repeats: Repeats = Repeats()) -> None:  # noqa: B008
+        self.postgres, self.key_pair, self.count, self.repeats = postgres, key_pair, count, repeats
+        self._filled = postgres.create_database()
+        with LiveKinto(kinto_settings(self._filled), name="bench-filling") as server:
+            Desk(server, count).create()
+        fill(self._filled, count)
+
+    def alone(self, *, memory: bool = True) -> Figures:
+        """S without A, without a preview."""
+        figures: Figures = {}
+        with self._desk(self._settings()) as (desk, database):
+            peak = Peak(desk.server)
+            figures[FIRST] = [self._first(desk)]
+            figures["first_mib"] = [peak.mib()]
+            figures[KEPT] = self._repeated(desk.publish_one_change, self.repeats.changes)
+            figures[REFRESH] = self._repeated(lambda: desk.ask("to-resign"), self.repeats.changes)
+            figures[LOADED], figures["loaded_mib"] = self._after_restarts(desk)
+            figures[DROPPED], figures["dropped_mib"] = self._after_restarts(
+                desk, lambda: self.postgres.execute(f"TRUNCATE {KEPT_TABLES}", database)
+            )
+            desk.check(self.key_pair)
+        return figures if memory else {key: values for key, values in figures.items() if not key.endswith("_mib")}
+
+    def first(self) -> float:
+        """Seconds of one more first sign-off."""
+        with self._desk(self._settings()) as (desk, _):
+            return self._first(desk)
+
+    def edits(self) -> Figures:
+        """The same edits on S and on a plain Kinto, in turn: the first after a signature, and those that follow it."""
+        figures: Figures = {"edit_first": [], "edit_more": [], "plain_edit": []}
+        with self._desk(self._settings()) as (desk, _), self._desk(kinto_settings()) as (plain, _):
+            self._first(desk)
+            plain.edit()
+            for _ in range(self.repeats.edits):
+                figures["edit_first"].append(desk.edit())
+                figures["plain_edit"].append(plain.edit())
+                figures["edit_more"].append(desk.edit())
+                figures["plain_edit"].append(plain.edit())
+                desk.ask("to-sign")
+        return figures
+
+    def with_preview(self) -> Figures:
+        """First without reviews, so that one PATCH signs both; then with them."""
+        figures: Figures = {}
+        with self._desk(self._settings(PREVIEW)) as (desk, _):
+            figures["preview_first"] = [self._first(desk)]
+            figures["preview_kept"] = self._repeated(desk.publish_one_change, self.repeats.changes)
+            figures["preview_refresh"] = self._repeated(lambda: desk.ask("to-resign"), self.repeats.changes)
+            figures["preview_loaded"], _ = self._after_restarts(desk)
+            desk.server.stop()
+            desk.server.settings["kinto.signer.to_review_enabled"] = "true"
+            desk.server.start()
+            self._reviewed(desk)
+            pairs = [self._reviewed(desk) for _ in range(self.repeats.changes)]
+            figures["request_review"], figures["approve"] = [list(values) for values in zip(*pairs, strict=True)]
+            desk.check(self.key_pair)
+        return figures
+
+    @contextmanager
+    def published(self, figures: Figures) -> Iterator[tuple[Desk, LiveKinto]]:
+        """S and A with the plugin: the desk in front of S, and A. What it takes goes into `figures`."""
+        settings = guarded_settings(self.key_pair.public, self.postgres.create_database())
+        settings["kinto.authority.lock_timeout_seconds"] = "60"
+        with LiveKinto(settings, name="bench-authority") as authority:
+            own = signer_settings(self.key_pair.private, authority=authority.url)
+            own["kinto.signer.authority.timeout_seconds"] = "300"
+            with self._desk(own) as (desk, _):
+                figures["authority_first"] = [self._first(desk)]
+                figures["authority_kept"] = self._repeated(desk.publish_one_change, self.repeats.changes)
+                desk.check(self.key_pair)
+                yield desk, authority
+
+    def _settings(self, resources: str = "/buckets/main-workspace -> /buckets/main") -> Settings:
+        return signer_settings(self.key_pair.private, resources=resources)
+
+    @contextmanager
+    def _desk(self, settings: Settings) -> Iterator[tuple[Desk, str]]:
+        database = self.postgres.copy_database(self._filled)
+        server = LiveKinto(settings | kinto_settings(database), name="bench-signer")
+        with server:
+            desk = Desk(server, self.count)
+            desk.warm_up()
+            yield desk, database
+        self.postgres.drop_database(database)
+
+    def _first(self, desk: Desk) -> float:
+        desk.edit()
+        return desk.ask("to-sign")
+
+    def _repeated(self, measure: Callable[[], float], times: int) -> list[float]:
+        return [measure() for _ in range(times)]
+
+    def _reviewed(self, desk: Desk) -> tuple[float, float]:
+        desk.edit()
+        return desk.ask("to-review"), desk.ask("to-sign", desk.reviewer)
+
+    def _after_restarts(self, desk: Desk, before: Callable[[], object] = lambda: None) -> tuple[list[float], list[float]]:
+        """The first change of a process that has just started: seconds, and MiB above what it had when idle."""
+        seconds, mib = [], []
+        for _ in range(self.repeats.starts):
+            desk.server.stop()
+            before()
+            desk.server.start()
+            desk.warm_up()
+            peak = Peak(desk.server)
+            seconds.append(desk.publish_one_change())
+            desk.publish_one_change()
+            mib.append(peak.mib())
+        return seconds, mib
