@@ -15,6 +15,7 @@ endif
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
 NPM_CLIENTS := build/npm-clients/.installed
 ADMIN := build/kinto-admin/index.html
 WORKERS ?= 2
@@ -23,7 +24,7 @@ CAMPAIGNS := build/campaigns.jsonl
 # So that what make runs is what this virtual environment has, whatever the caller's shell has set.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help install npm-clients admin chromium softhsm faketime screenshots demo test check proof fuzz mutants bench-authority format format-check lint types imports docs clean
+.PHONY: help install npm-clients admin chromium softhsm faketime screenshots demo test check proof fuzz mutants bench bench-authority format format-check lint types imports docs clean
 
 help: ## explain the targets
 	@echo "make TARGET [PYTHON=python3.13] [WORKERS=2]"
@@ -88,6 +89,14 @@ fuzz: $(STAMP) ## 100,000 altered answers put before a reader: none may be taken
 
 mutants: $(STAMP) ## drop or alter every rule of the workflow in turn: is each noticed? (10 minutes; ONLY='decide: rule')
 	$(BIN)/python tools/mutate_workflow.py --jobs $(WORKERS) --only '$(ONLY)'
+
+bench: $(STAMP) $(BENCH_STAMP) ## what S and kinto-updater cost, 10 minutes (PEER=kinto-signer==8.1.1, or a path; BENCH=--help)
+	@$(if $(PEER),$(BIN)/python -m benchmarks.peer '$(PEER)' .venv-peer)
+	timeout 600 $(BIN)/python -m benchmarks $(if $(PEER),--peer .venv-peer) $(BENCH)
+
+$(BENCH_STAMP): setup.cfg | $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
 
 bench-authority: $(STAMP) ## what publishing 100,000 records costs on A (a few minutes; BENCH=--help)
 	timeout 600 $(BIN)/python -m benchmarks.authority $(BENCH)

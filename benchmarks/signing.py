@@ -33,14 +33,18 @@ class Repeats:
 class Signing:
     """Scenarios with so many records on one PostgreSQL."""
 
-    def __init__(self, postgres: PostgresServer, key_pair: KeyPair, count: int, repeats: Repeats = Repeats()) -> None:  # noqa: B008
+    def __init__(self, postgres: PostgresServer, key_pair: KeyPair, count: int, repeats: Repeats = Repeats()) -> None:
         self.postgres, self.key_pair, self.count, self.repeats = postgres, key_pair, count, repeats
         self._filled = postgres.create_database()
         with LiveKinto(kinto_settings(self._filled), name="bench-filling") as server:
             Desk(server, count).create()
         fill(self._filled, count)
 
-    def alone(self, *, memory: bool = True) -> Figures:
+    def forget(self) -> None:
+        """Drop the filled database."""
+        self.postgres.drop_database(self._filled)
+
+    def alone(self) -> Figures:
         """S without A, without a preview."""
         figures: Figures = {}
         with self._desk(self._settings()) as (desk, database):
@@ -54,7 +58,7 @@ class Signing:
                 desk, lambda: self.postgres.execute(f"TRUNCATE {KEPT_TABLES}", database)
             )
             desk.check(self.key_pair)
-        return figures if memory else {key: values for key, values in figures.items() if not key.endswith("_mib")}
+        return figures
 
     def first(self) -> float:
         """Seconds of one more first sign-off."""

@@ -81,9 +81,12 @@ class Desk:
         self._edits = 0
 
     def create(self) -> None:
-        """The bucket, which everybody may write, and the source."""
+        """The bucket, which everybody may write, the source, and its groups, which some peers insist on."""
         self.editor.call("PUT", BUCKET, {"permissions": {"write": ["system.Authenticated"]}})
         self.editor.call("PUT", SOURCE, {})
+        members = [client.get("/")["user"]["id"] for client in (self.editor, self.reviewer)]
+        for group in ("stops-editors", "stops-reviewers"):
+            self.editor.call("PUT", f"{BUCKET}/groups/{group}", {"data": {"members": members}})
 
     def warm_up(self) -> None:
         """Open the connections."""
