@@ -20,9 +20,15 @@ PAGE = 2000
 HIGHEST = "highest_timestamp"
 """Attribute of a collection that was wiped: the greatest timestamp that was ever applied to it."""
 
-_SELECT_FOR_UPDATE = sqlalchemy.text(
-    "SELECT 1 FROM objects WHERE resource_name = 'collection' AND parent_id = :bucket AND id = :collection FOR UPDATE"
-)
+# One round trip. The savepoint keeps the transaction usable where somebody else has the lock.
+_LOCK = """
+SAVEPOINT kinto_signer_lock;
+SET LOCAL lock_timeout = {timeout_ms};
+SELECT 1 FROM objects WHERE resource_name = 'collection' AND parent_id = :bucket AND id = :collection FOR UPDATE;
+SET LOCAL lock_timeout = 0;
+RELEASE SAVEPOINT kinto_signer_lock
+"""
+_UNDO_LOCK = sqlalchemy.text("ROLLBACK TO SAVEPOINT kinto_signer_lock")
 
 
 NOTES = "kinto-signer"
@@ -145,10 +151,13 @@ class StorageRepository:
             return
         bucket, _, collection = name.partition("/")
         try:
-            with self.storage.client.connect() as session, session.begin_nested():
-                session.execute(sqlalchemy.text(f"SET LOCAL lock_timeout = {int(timeout_s * 1000)}"))
-                session.execute(_SELECT_FOR_UPDATE, {"bucket": f"/buckets/{bucket}", "collection": collection})
-                session.execute(sqlalchemy.text("SET LOCAL lock_timeout = 0"))
+            with self.storage.client.connect() as session:
+                statements = sqlalchemy.text(_LOCK.format(timeout_ms=int(timeout_s * 1000)))
+                try:
+                    session.execute(statements, {"bucket": f"/buckets/{bucket}", "collection": collection})
+                except sqlalchemy.exc.OperationalError:
+                    session.execute(_UNDO_LOCK)
+                    raise
         except BackendError as error:
             if "lock timeout" not in str(error.original).lower():
                 raise
