@@ -12,13 +12,13 @@ import os
 import shlex
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks import curve, page, peer, statements
 from benchmarks.measured import Budget, Figures, median
 from benchmarks.reading import Reading
-from benchmarks.rows import ROWS, Beside, Judged, judge, judge_growth
+from benchmarks.rows import ROWS, Judged, judge, judge_growth
 from benchmarks.signing import DROPPED, FIRST, KEPT, LOADED, Repeats, Signing
 from benchmarks.sites import key_pair_in_a_folder, started_postgres
 from tests.support.keys import KeyPair
@@ -27,6 +27,7 @@ from tests.support.settings import kinto_settings, signer_settings
 
 BUILD = Path("build/bench")
 BARS_ARE_FOR = 100_000
+SMALLEST = 300
 
 
 @dataclass
@@ -48,39 +49,34 @@ class Bench:
 
     def run_ours(self) -> None:
         for size in self.sizes[:-1]:
-            signing = self._signing(size)
+            repeats = replace(self.repeats, starts=min(self.repeats.starts, 2))
+            signing = Signing(self.postgres, self.key_pair, size, repeats)
             self.ours[size] = signing.alone()
-            self.ours[size][FIRST] += [signing.first() for _ in range(self.repeats.starts - 1)]
+            self.ours[size][FIRST] += [signing.first() for _ in range(repeats.starts - 1)]
             signing.forget()
             self._say(f"{size:,} records: first sign-off, one change, refresh", size)
-        signing = self._signing(self.records)
+        signing = Signing(self.postgres, self.key_pair, self.records, self.repeats)
         figures = self.ours[self.records] = signing.alone()
         self._say(f"{self.records:,} records: first sign-off, one change, refresh", self.records)
         for words, seconds, step in (
             ("edits, beside a plain Kinto", 20, lambda: signing.edits() | self._statements()),
             ("with a preview, and with reviews", 50, signing.with_preview),
-            ("publication to A, and the updater", 120, lambda: self._published(signing)),
+            ("publication to A, and the updater", 70, lambda: self._published(signing)),
         ):
             if self.budget.allows(words, seconds * self._scale(self.records)):
                 figures |= step()
                 self._say(words)
-        for _ in range(self.repeats.starts - 1):
-            if self.budget.left() > 330 * self._scale(self.records):
-                figures[FIRST].append(signing.first())
         signing.forget()
 
     def run_peer(self, beside: peer.Peer) -> None:
         first = None
         for size in self.sizes:
-            expected = 30 if first is None else peer.GROWTH * first * 1.2
+            expected = 20 if first is None else peer.GROWTH * first + 20
             if self.budget.allows(f"{beside.name}, {size:,} records", expected):
                 changes = min(self.repeats.changes, 3)
                 self.theirs[size] = peer.measure(beside, self.postgres, self.key_pair, size, self.budget, changes)
                 first = median(self.theirs[size], FIRST)
                 self._say(f"{beside.name}, {size:,} records")
-
-    def _signing(self, size: int) -> Signing:
-        return Signing(self.postgres, self.key_pair, size, self.repeats)
 
     def _published(self, signing: Signing) -> Figures:
         figures: Figures = {}
@@ -118,20 +114,22 @@ def main(arguments: list[str] | None = None) -> int:
     started, load = time.monotonic(), os.getloadavg()[0]
     beside = peer.installed(options.peer) if options.peer else peer.Peer("")
     budget = Budget(options.seconds)
-    sizes = tuple(sorted({max(10, options.records // 100), max(10, options.records // 10), options.records}))
+    least = min(SMALLEST, options.records)
+    sizes = tuple(sorted({max(least, options.records // 100), max(least, options.records // 10), options.records}))
     with started_postgres() as postgres, key_pair_in_a_folder() as (key_pair, folder):
         bench = Bench(postgres, key_pair, folder, sizes, Repeats(options.changes, options.changes, options.starts), budget)
         bench.run_ours()
         if beside.python:
             bench.run_peer(beside)
         named = postgres.execute("SHOW server_version")[0][0]
-    judged, theirs, name, note = _compared(bench, beside)
+    judged, theirs, names, note = _compared(bench, beside)
     run = page.Run(
         records=options.records,
         table=judged,
         ours=bench.ours,
         theirs=theirs,
-        peer_name=name,
+        peer_name=names[0],
+        curve_name=names[1],
         peer_note=note,
         postgres=f"PostgreSQL {named}",
         load=(load, os.getloadavg()[0]),
@@ -143,27 +141,30 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if options.records >= BARS_ARE_FOR and any(line.met is False for line in judged) else 0
 
 
-def _compared(bench: Bench, beside: peer.Peer) -> tuple[list[Judged], curve.Curve, str, str]:
-    """The table against the peer of this run, or what was recorded of one; the peer's curve, its name, and a note."""
+def _compared(bench: Bench, beside: peer.Peer) -> tuple[list[Judged], curve.Curve, tuple[str, str], str]:
+    """The table against the peer of this run, or what was recorded of one; its curve; whom both are of, and a note."""
     measured = {key: value for key in (FIRST, *curve.THEIRS) if (value := median(bench.theirs.get(bench.records, {}), key))}
     recorded = {size: values for size, values in peer.RECORDED.items() if size in bench.sizes}
+    theirs, names = bench.theirs, (beside.name, beside.name)
+    if not bench.theirs:
+        theirs = {size: {key: [value] for key, value in by.items()} for size, by in recorded.items()}
+        names = (peer.RECORDED_NAME, peer.RECORDED_NAME)
     if measured:
-        theirs, name = bench.theirs, beside.name
         note = f"Beside it, in the same run: {beside.name} ({beside.requirement})"
     else:
-        theirs, name = {size: {key: [value] for key, value in by.items()} for size, by in recorded.items()}, peer.RECORDED_NAME
+        names = (peer.RECORDED_NAME, names[1])
         why = beside.error.strip().splitlines()[-1:] or (["it got no time with so many records"] if beside.requirement else [])
         note = f"{beside.requirement} was not measured: {why[0]}" if why else "No peer in this run (`make bench PEER=…`)"
         note += "; compared with what was recorded on another day and machine: read the ratios with care"
     seconds = measured or recorded.get(bench.records, {})
-    rows = judge(ROWS, bench.ours[bench.records], Beside(name, seconds, bool(measured))) + judge_growth(bench.ours)
-    return rows, theirs, name, note
+    rows = judge(ROWS, bench.ours[bench.records], seconds) + judge_growth(bench.ours)
+    return rows, theirs, names, note
 
 
 def _keep(run: page.Run, written: Path | None, build: Path) -> None:
     """Print it, keep it in the build folder, and in a page if one is named."""
     picture = (written.parent / "images" if written else build) / "performance.png"
-    drawn = curve.draw(picture, run.ours, run.theirs, run.peer_name)
+    drawn = curve.draw(picture, run.ours, run.theirs, run.curve_name)
     address = None if not drawn else f"images/{picture.name}" if written else picture.name
     text = page.section(run, address)
     build.mkdir(parents=True, exist_ok=True)
@@ -186,7 +187,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--changes", type=int, default=9, help="how often one record is changed, edited, signed again")
     parser.add_argument("--starts", type=int, default=3, help="how often what needs another start, or takes long, is done")
-    parser.add_argument("--seconds", type=float, default=560, help="what does not fit into them is left out")
+    parser.add_argument("--seconds", type=float, default=570, help="what does not fit into them is left out")
     parser.add_argument("--peer", type=Path, help="folder that `python -m benchmarks.peer` installed into")
     parser.add_argument("--write", type=Path, help="page whose marked section is replaced, such as docs/performance.md")
     parser.add_argument("--build", type=Path, default=BUILD, help="where results are kept")

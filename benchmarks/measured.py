@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,15 @@ def _mib(folder: Path, name: str) -> float:
 def median(figures: Mapping[str, Sequence[float]], key: str) -> float | None:
     """None for what was not measured."""
     return statistics.median(figures[key]) if figures.get(key) else None
+
+
+def repeated(measure: Callable[[], float], times: int, within_s: float = float("inf")) -> list[float]:
+    """What it gives, so many times; once at least, and not again after so many seconds."""
+    end = time.monotonic() + within_s
+    values = [measure()]
+    while len(values) < times and time.monotonic() < end:
+        values.append(measure())
+    return values
 
 
 class Budget:

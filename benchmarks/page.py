@@ -21,13 +21,17 @@ PACKAGES = ("kinto", "SQLAlchemy", "psycopg2-binary", "granian", "cryptography")
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has ended. peer_note: what the peer is, or why there is none. load: the machine's, before and after."""
+    """A run that has ended. load: of the machine, before and after.
+
+    peer_name: whose the table's figures are, curve_name: the curve's. peer_note: what the peer is, or why there is none.
+    """
 
     records: int
     table: Sequence[Judged]
     ours: curve.Curve
     theirs: curve.Curve
     peer_name: str
+    curve_name: str
     peer_note: str
     postgres: str
     load: tuple[float, float]
@@ -51,10 +55,10 @@ for 100,000 records; "times the peer" is how many times faster than the peer.
 
 {markdown(run.table, run.peer_name)}
 
-{curve.table(run.ours, run.theirs, run.peer_name)}
+{curve.table(run.ours, run.theirs, run.curve_name)}
 
 ```
-{curve.text_plot(run.ours, run.theirs, run.peer_name)}
+{curve.text_plot(run.ours, run.theirs, run.curve_name)}
 ```
 {image}"""
 

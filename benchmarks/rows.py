@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import log
 
 from benchmarks.measured import Figures, median
 from benchmarks.signing import DROPPED, FIRST, KEPT, LOADED, REFRESH
@@ -61,15 +62,6 @@ CONSTANT = 1.25
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What the others took, in seconds. measured: in this run; else as it was recorded elsewhere."""
-
-    name: str
-    seconds: Mapping[str, float]
-    measured: bool
-
-
-@dataclass(frozen=True)
 class Judged:
     """A line of the table, and whether the bar is met; None where there is none, or nothing to judge by."""
 
@@ -104,9 +96,9 @@ def derived(figures: Figures) -> Figures:
     return found
 
 
-def judge(rows: Iterable[Row], figures: Figures, beside: Beside) -> list[Judged]:
-    """Each row against its bar."""
-    return [_judged(row, derived(figures), beside) for row in rows]
+def judge(rows: Iterable[Row], figures: Figures, theirs: Mapping[str, float]) -> list[Judged]:
+    """Each row against its bar, and against what a peer took: `theirs`, in seconds."""
+    return [_judged(row, derived(figures), theirs) for row in rows]
 
 
 def judge_growth(curve: Mapping[int, Figures]) -> list[Judged]:
@@ -127,11 +119,9 @@ def judge_growth(curve: Mapping[int, Figures]) -> list[Judged]:
 
 def exponent(curve: Mapping[int, Figures], key: str) -> float:
     """Of the growth between the smallest and the greatest size: 1 is linear."""
-    from math import log
-
     least, greatest = min(curve), max(curve)
     low, high = median(curve[least], key), median(curve[greatest], key)
-    return log(high / low) / log(greatest / least) if low and high else float("nan")
+    return log(high / low) / log(greatest / least) if low and high and least < greatest else float("nan")
 
 
 def markdown(judged: Iterable[Judged], peer_name: str) -> str:
@@ -140,12 +130,12 @@ def markdown(judged: Iterable[Judged], peer_name: str) -> str:
     return "\n".join(lines + ["| " + " | ".join(line.cells) + " |" for line in judged])
 
 
-def _judged(row: Row, figures: Figures, beside: Beside) -> Judged:
+def _judged(row: Row, figures: Figures, theirs: Mapping[str, float]) -> Judged:
     value = median(figures, row.key)
     if value is None:
         return Judged((row.words, "not measured", _bar(row), "", "", ""), None)
-    theirs = beside.seconds.get(row.peer or "")
-    times = theirs / value if theirs is not None else None
+    other = theirs.get(row.peer or "")
+    times = other / value if other is not None else None
     missed = [row.most is not None and value > row.most, row.times is not None and times is not None and times < row.times]
     judgeable = row.most is not None or (row.times is not None and times is not None)
     met = not any(missed) if judgeable else None
@@ -154,7 +144,7 @@ def _judged(row: Row, figures: Figures, beside: Beside) -> Judged:
         shown(value, row.unit) + _spread(figures[row.key], row.unit),
         _bar(row),
         _verdict(row, met, missed),
-        "" if theirs is None else shown(theirs, "s"),
+        "" if other is None else shown(other, "s"),
         "" if times is None else f"{times:,.{0 if times >= 10 else 1}f}",
     )
     return Judged(cells, met)

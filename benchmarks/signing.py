@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from benchmarks.measured import Figures, Peak
+from benchmarks.measured import Figures, Peak, repeated
 from benchmarks.sites import Desk, fill
 from tests.support.keys import KeyPair
 from tests.support.postgres import PostgresServer
@@ -51,8 +51,8 @@ class Signing:
             peak = Peak(desk.server)
             figures[FIRST] = [self._first(desk)]
             figures["first_mib"] = [peak.mib()]
-            figures[KEPT] = self._repeated(desk.publish_one_change, self.repeats.changes)
-            figures[REFRESH] = self._repeated(lambda: desk.ask("to-resign"), self.repeats.changes)
+            figures[KEPT] = repeated(desk.publish_one_change, self.repeats.changes)
+            figures[REFRESH] = repeated(lambda: desk.ask("to-resign"), self.repeats.changes)
             figures[LOADED], figures["loaded_mib"] = self._after_restarts(desk)
             figures[DROPPED], figures["dropped_mib"] = self._after_restarts(
                 desk, lambda: self.postgres.execute(f"TRUNCATE {KEPT_TABLES}", database)
@@ -84,8 +84,8 @@ class Signing:
         figures: Figures = {}
         with self._desk(self._settings(PREVIEW)) as (desk, _):
             figures["preview_first"] = [self._first(desk)]
-            figures["preview_kept"] = self._repeated(desk.publish_one_change, self.repeats.changes)
-            figures["preview_refresh"] = self._repeated(lambda: desk.ask("to-resign"), self.repeats.changes)
+            figures["preview_kept"] = repeated(desk.publish_one_change, self.repeats.changes)
+            figures["preview_refresh"] = repeated(lambda: desk.ask("to-resign"), self.repeats.changes)
             figures["preview_loaded"], _ = self._after_restarts(desk)
             desk.server.stop()
             desk.server.settings["kinto.signer.to_review_enabled"] = "true"
@@ -106,7 +106,7 @@ class Signing:
             own["kinto.signer.authority.timeout_seconds"] = "300"
             with self._desk(own) as (desk, _):
                 figures["authority_first"] = [self._first(desk)]
-                figures["authority_kept"] = self._repeated(desk.publish_one_change, self.repeats.changes)
+                figures["authority_kept"] = repeated(desk.publish_one_change, self.repeats.changes)
                 desk.check(self.key_pair)
                 yield desk, authority
 
@@ -126,9 +126,6 @@ class Signing:
     def _first(self, desk: Desk) -> float:
         desk.edit()
         return desk.ask("to-sign")
-
-    def _repeated(self, measure: Callable[[], float], times: int) -> list[float]:
-        return [measure() for _ in range(times)]
 
     def _reviewed(self, desk: Desk) -> tuple[float, float]:
         desk.edit()
