@@ -32,7 +32,7 @@ SMALLEST = 300
 
 @dataclass
 class Bench:
-    """The steps of a run. scale: how long they take, as a part of what they take with 100,000 records."""
+    """The steps of a run. ours, theirs: the figures at each size."""
 
     postgres: PostgresServer
     key_pair: KeyPair
@@ -74,8 +74,9 @@ class Bench:
             expected = 20 if first is None else peer.GROWTH * first + 20
             if self.budget.allows(f"{beside.name}, {size:,} records", expected):
                 changes = min(self.repeats.changes, 3)
-                self.theirs[size] = peer.measure(beside, self.postgres, self.key_pair, size, self.budget, changes)
-                first = median(self.theirs[size], FIRST)
+                figures = self.theirs.setdefault(size, {})
+                peer.measure(beside, self.postgres, self.key_pair, size, self.budget, changes, figures)
+                first = median(figures, FIRST)
                 self._say(f"{beside.name}, {size:,} records")
 
     def _published(self, signing: Signing) -> Figures:
@@ -94,6 +95,7 @@ class Bench:
         }
 
     def _scale(self, size: int) -> float:
+        """How long a step takes, as a part of what it takes with 100,000 records."""
         return 0.2 + 0.8 * size / 100_000
 
     def _say(self, what: str, size: int | None = None) -> None:
@@ -118,9 +120,10 @@ def main(arguments: list[str] | None = None) -> int:
     sizes = tuple(sorted({max(least, options.records // 100), max(least, options.records // 10), options.records}))
     with started_postgres() as postgres, key_pair_in_a_folder() as (key_pair, folder):
         bench = Bench(postgres, key_pair, folder, sizes, Repeats(options.changes, options.changes, options.starts), budget)
-        bench.run_ours()
-        if beside.python:
-            bench.run_peer(beside)
+        with budget.enforced():
+            bench.run_ours()
+            if beside.python:
+                bench.run_peer(beside)
         named = postgres.execute("SHOW server_version")[0][0]
     judged, theirs, names, note = _compared(bench, beside)
     run = page.Run(
@@ -157,7 +160,7 @@ def _compared(bench: Bench, beside: peer.Peer) -> tuple[list[Judged], curve.Curv
         note = f"{beside.requirement} was not measured: {why[0]}" if why else "No peer in this run (`make bench PEER=…`)"
         note += "; compared with what was recorded on another day and machine: read the ratios with care"
     seconds = measured or recorded.get(bench.records, {})
-    rows = judge(ROWS, bench.ours[bench.records], seconds) + judge_growth(bench.ours)
+    rows = judge(ROWS, bench.ours.get(bench.records, {}), seconds) + judge_growth(bench.ours)
     return rows, theirs, names, note
 
 

@@ -13,18 +13,16 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from benchmarks.records import Publishing, make_record, make_records, now_ms
+from benchmarks.sites import started_postgres
 from tests.support.keys import write_key_pair
-from tests.support.postgres import TEMPLATE, PostgresServer
-from tests.support.servers import LiveKinto, migrate
-from tests.support.settings import PASSWORD, authority_settings, guarded_settings, kinto_settings
+from tests.support.servers import LiveKinto
+from tests.support.settings import PASSWORD, authority_settings, guarded_settings
 
 CHANGESET = "/buckets/main/collections/stops/changeset"
 AUTH = ("signer", PASSWORD)
@@ -36,7 +34,7 @@ def main() -> int:
     options = _options()
     print(f"{options.records:,} records; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; PostgreSQL on a socket\n")
     print("| what | result | bar | |\n|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder, _postgres() as postgres:
+    with tempfile.TemporaryDirectory() as folder, started_postgres() as postgres:
         key_pair = write_key_pair(Path(folder))
         met = []
         for history in (False, True):
@@ -56,18 +54,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--batched", type=int, default=2_000, help="records through /batch")
     parser.add_argument("--changes", type=int, default=7, help="how often one record is changed")
     return parser.parse_args()
-
-
-@contextmanager
-def _postgres() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    try:
-        server.start()
-        server.execute(f"CREATE DATABASE {TEMPLATE} ENCODING 'UTF8' TEMPLATE template0")
-        migrate(kinto_settings(server.url(TEMPLATE)))
-        yield server
-    finally:
-        server.stop()
 
 
 def _measure_changesets(settings: dict[str, str], key: Any, options: argparse.Namespace, *, history: bool) -> list[bool]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import requests
 from tests.support.servers import LiveKinto
 from tests.support.settings import PASSWORD
 
+TIMEOUT_S = 600
 # What was measured, by what it is called in `benchmarks.rows`: seconds, MiB, numbers.
 Figures = dict[str, list[float]]
 
@@ -24,15 +27,15 @@ class FailedError(Exception):
 class Client:
     """Requests of one user over one connection, which is kept."""
 
-    def __init__(self, server: LiveKinto, user: str, timeout_s: float = 600) -> None:
-        self.server, self.timeout_s = server, timeout_s
+    def __init__(self, server: LiveKinto, user: str) -> None:
+        self.server = server
         self._session = requests.Session()
         self._session.auth = (user, PASSWORD)
 
     def call(self, method: str, path: str, body: Any = None) -> float:
         """Seconds from sending the request until the whole answer is there. Raises FailedError for what is not 2xx."""
         started = time.perf_counter()
-        answer = self._session.request(method, self.server.url + path, json=body, timeout=self.timeout_s)
+        answer = self._session.request(method, self.server.url + path, json=body, timeout=TIMEOUT_S)
         seconds = time.perf_counter() - started
         if not 200 <= answer.status_code < 300:
             log = self.server.log_text()[-3000:]
@@ -40,13 +43,13 @@ class Client:
         return seconds
 
     def get(self, path: str) -> Any:
-        answer = self._session.get(self.server.url + path, timeout=self.timeout_s)
+        answer = self._session.get(self.server.url + path, timeout=TIMEOUT_S)
         answer.raise_for_status()
         return answer.json()
 
     def total(self, uri: str) -> int:
         """How many live records there are."""
-        answer = self._session.head(f"{self.server.url}{uri}/records", timeout=self.timeout_s)
+        answer = self._session.head(f"{self.server.url}{uri}/records", timeout=TIMEOUT_S)
         answer.raise_for_status()
         return int(answer.headers.get("Total-Records") or answer.headers["Total-Objects"])
 
@@ -72,6 +75,10 @@ def _mib(folder: Path, name: str) -> float:
     return int((folder / "status").read_text().partition(f"{name}:")[2].split()[0]) / 1024
 
 
+def _raise_out_of_time(_signal: int, _frame: object) -> None:
+    raise OutOfTimeError
+
+
 def median(figures: Mapping[str, Sequence[float]], key: str) -> float | None:
     """None for what was not measured."""
     return statistics.median(figures[key]) if figures.get(key) else None
@@ -86,12 +93,29 @@ def repeated(measure: Callable[[], float], times: int, within_s: float = float("
     return values
 
 
+class OutOfTimeError(Exception):
+    """A step took longer than the whole run may take."""
+
+
 class Budget:
     """What is left of the time that a run may take."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
         self.left_out: list[str] = []
+
+    @contextmanager
+    def enforced(self) -> Iterator[None]:
+        """Break off what is still running at the end of the time, and note that; call it from the main thread."""
+        handler = signal.signal(signal.SIGALRM, _raise_out_of_time)
+        timer = signal.setitimer(signal.ITIMER_REAL, max(0.001, self.left()))
+        try:
+            yield
+        except OutOfTimeError:
+            self.left_out.append("what was running when the time was over, and what would have followed it")
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, *timer)
+            signal.signal(signal.SIGALRM, handler)
 
     def left(self) -> float:
         """Seconds."""

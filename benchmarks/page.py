@@ -50,8 +50,8 @@ def section(run: Run, picture: str | None) -> str:
 * {run.postgres} on a socket, without fsync; {", ".join(f"{name} {version(name)}" for name in PACKAGES)}; one worker
 * {run.peer_note}
 {left_out}
-Medians, {run.records:,} records of 494 bytes; one change is to another record each time, spread over the collection. The bars are
-for 100,000 records; "times the peer" is how many times faster than the peer.
+Medians, {run.records:,} records of 494 bytes; one change is to another record each time, spread over the collection. What has no
+spread was measured once, or compares two medians. The bars are for 100,000 records; "20 times the peer": so many times faster.
 
 {markdown(run.table, run.peer_name)}
 

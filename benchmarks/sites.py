@@ -75,9 +75,9 @@ def fill(database: str, count: int) -> None:
 class Desk:
     """An editor and a reviewer in front of a server whose source holds `count` records."""
 
-    def __init__(self, server: LiveKinto, count: int, timeout_s: float = 600) -> None:
+    def __init__(self, server: LiveKinto, count: int) -> None:
         self.server, self.count = server, count
-        self.editor, self.reviewer = (Client(server, user, timeout_s) for user in (EDITOR, REVIEWER))
+        self.editor, self.reviewer = (Client(server, user) for user in (EDITOR, REVIEWER))
         self._edits = 0
 
     def create(self) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
@@ -182,6 +183,17 @@ def test_a_peer_that_cannot_be_installed_is_said_to_be_so(tmp_path, monkeypatch)
     assert not found.python
     assert "-m venv" in found.error
     assert peer.installed(tmp_path / "venv") == found
+
+
+def test_what_runs_over_the_time_is_broken_off_and_said():
+    budget = Budget(0.05)
+    started = time.monotonic()
+
+    with budget.enforced():
+        time.sleep(30)
+
+    assert time.monotonic() - started < 30
+    assert "when the time was over" in budget.left_out[0]
 
 
 def test_what_does_not_fit_into_the_time_is_left_out_and_said(tmp_path):
