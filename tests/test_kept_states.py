@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy
 import transaction
 from cryptography.exceptions import InvalidSignature
+from kinto.core.storage.exceptions import BackendError
 
 from kinto_signer.core.canonical import format_hash
 from kinto_signer.core.difference import difference
@@ -132,6 +133,29 @@ def test_without_it_the_same_is_signed(app, key_pair, drop):
         states(app).saves = False  # as a server that starts now, and may not make them
     publish(app)
     assert_published(app, key_pair)
+
+
+def test_an_account_that_may_make_no_tables(key_pair, database, monkeypatch, caplog):
+    def refused(storage):
+        raise BackendError(original=Exception("permission denied for schema public"))
+
+    monkeypatch.setattr(saved_forms, "create", refused)
+    app = signer_app(key_pair, database=database, kinto__batch_max_requests="100")
+    assert "Canonical forms are not saved, since their table could not be made" in caplog.text
+    for value in (1, 2):
+        put(app, *names(4), value=value)
+        publish(app)
+        assert_published(app, key_pair)
+
+
+def test_nothing_is_kept_where_that_is_said(key_pair, database):
+    app = signer_app(key_pair, database=database, kinto__batch_max_requests="100", kinto__signer__kept_forms_mib="0")
+    for value in (1, 2):
+        put(app, *names(4), value=value)
+        publish(app)
+        assert_published(app, key_pair)
+    assert (states(app).get(NAME), states(app).saves) == (None, False)
+    assert run(app, "SELECT to_regclass('kinto_signer_forms')") == [(None,)]
 
 
 def poison(form, wanted):
