@@ -180,7 +180,8 @@ def _keep(run: page.Run, written: Path | None, build: Path) -> None:
 
 
 def _command(options: argparse.Namespace, beside: peer.Peer) -> str:
-    extra = [] if options.records == BARS_ARE_FOR else ["--records", str(options.records)]
+    usual = vars(_options([]))
+    extra = [f"--{name} {vars(options)[name]}" for name in ("records", "changes", "starts") if vars(options)[name] != usual[name]]
     parts = ["make bench", *([f"PEER={shlex.quote(beside.requirement)}"] if beside.requirement else [])]
     return " ".join(parts + ([f"BENCH='{' '.join(extra)}'"] if extra else []))
 

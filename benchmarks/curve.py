@@ -58,7 +58,7 @@ def draw(path: Path, ours: Curve, theirs: Curve, peer_name: str) -> bool:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    figure = Figure(figsize=(8, 6.5), layout="constrained")
     axes = figure.add_subplot(xscale="log", yscale="log", xlabel="records of 500 bytes", ylabel="seconds, median")
     for curve, series, style, of in ((ours, SERIES, "o-", ""), (theirs, THEIRS, "s--", f"{peer_name}: ")):
         for key, words in series.items():
@@ -66,7 +66,7 @@ def draw(path: Path, ours: Curve, theirs: Curve, peer_name: str) -> bool:
             if points:
                 axes.plot(*zip(*points, strict=True), style, label=of + words)
     axes.grid(visible=True, which="major", alpha=0.4)
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     axes.set_title("kinto-signer: cost of a publication by size of the collection")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Software": None})

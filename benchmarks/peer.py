@@ -27,7 +27,11 @@ from tests.support.settings import Settings, kinto_settings, signer_settings
 # The newest that it works with; 19 took away what plugins counted with before.
 KINTOS = ("kinto[postgresql]>=26", "kinto[postgresql]<19")
 BESIDES = ("granian>=2", "setuptools<82", "psycopg2-binary")
-INCLUDES = ("kinto_remote_settings", "kinto_signer")
+# The packages that are known to sign: their lines for ``kinto.includes``, and their local signers.
+PACKAGES = {
+    "kinto_remote_settings": ("kinto_remote_settings.signer", "kinto_remote_settings.signer.backends.local_ecdsa"),
+    "kinto_signer": ("kinto_signer", "kinto_signer.signer.local_ecdsa"),
+}
 
 # Medians in seconds, of kinto-remote-settings of 2026-08 on Kinto 26.5, PostgreSQL 15, Python 3.11, 2 cores; 500 bytes each.
 RECORDED_NAME = "kinto-remote-settings 2026-08, recorded"
@@ -81,9 +85,9 @@ def installed(folder: Path) -> Peer:
 
 def _tried(requirement: str, python: str) -> Peer:
     """The peer, once it has signed something. Raises FailedError."""
-    include = next((name for name in INCLUDES if _importable(python, name)), None)
+    include = next((name for name in PACKAGES if _importable(python, name)), None)
     if include is None:
-        raise FailedError(f"{requirement} brings none of the packages {', '.join(INCLUDES)}.")
+        raise FailedError(f"{requirement} brings none of the packages {', '.join(PACKAGES)}.")
     with tempfile.TemporaryDirectory(prefix="kinto-signer-peer-") as folder:
         settings = peer_settings(write_key_pair(Path(folder)), include)
         try:
@@ -102,13 +106,8 @@ def _tried(requirement: str, python: str) -> Peer:
 
 def peer_settings(key_pair: KeyPair, include: str, database: str | None = None) -> Settings:
     """As ours, in the words that peers know. The fetch size is raised: above it they publish less than there is."""
-    settings = signer_settings(key_pair.private, database=database)
-    del settings["kinto.signer.signer_backend"]
-    line = {"kinto_signer": "kinto_signer", "kinto_remote_settings": "kinto_remote_settings.signer"}[include]
-    backend = {"kinto_signer": "kinto_signer.signer.local_ecdsa"}.get(
-        include, "kinto_remote_settings.signer.backends.local_ecdsa"
-    )
-    return settings | {
+    line, backend = PACKAGES[include]
+    return signer_settings(key_pair.private, database=database) | {
         "kinto.includes": line,
         "kinto.signer.signer_backend": backend,
         "kinto.storage_max_fetch_size": "10000000",

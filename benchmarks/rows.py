@@ -145,7 +145,7 @@ def _judged(row: Row, figures: Figures, theirs: Mapping[str, float]) -> Judged:
         _bar(row),
         _verdict(row, met, missed),
         "" if other is None else shown(other, "s"),
-        "" if times is None else f"{times:,.{0 if times >= 10 else 1}f}",
+        "" if times is None else shown(times, ""),
     )
     return Judged(cells, met)
 

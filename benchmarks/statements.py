@@ -1,4 +1,7 @@
-"""How many SQL statements an edit takes: counted in this process, on PostgreSQL, through SQLAlchemy."""
+"""How many SQL statements an edit takes: counted in this process, on PostgreSQL, through SQLAlchemy.
+
+A text with several commands, which is one round trip, counts once.
+"""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_the_page_is_kept_but_for_the_section(ended):
     assert ended.page.startswith(f"before\n{page.BEGIN}\n* ")
     assert ended.page.endswith(f"\n{page.END}\nafter\n")
     assert "old" not in ended.page.replace("older", "")
-    assert "to repeat: `make bench PEER=ours BENCH='--records 300'`" in ended.page
+    assert "to repeat: `make bench PEER=ours BENCH='--records 300 --changes 2 --starts 1'`" in ended.page
 
 
 def test_a_destination_that_lacks_records_ends_the_benchmark(monkeypatch, key_pair):
