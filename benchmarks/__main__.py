@@ -51,20 +51,21 @@ class Bench:
         for size in self.sizes[:-1]:
             repeats = replace(self.repeats, starts=min(self.repeats.starts, 2))
             signing = Signing(self.postgres, self.key_pair, size, repeats)
-            self.ours[size] = signing.alone()
+            signing.alone(self.ours.setdefault(size, {}))
             self.ours[size][FIRST] += [signing.first() for _ in range(repeats.starts - 1)]
             signing.forget()
             self._say(f"{size:,} records: first sign-off, one change, refresh", size)
         signing = Signing(self.postgres, self.key_pair, self.records, self.repeats)
-        figures = self.ours[self.records] = signing.alone()
+        figures = self.ours.setdefault(self.records, {})
+        signing.alone(figures)
         self._say(f"{self.records:,} records: first sign-off, one change, refresh", self.records)
         for words, seconds, step in (
-            ("edits, beside a plain Kinto", 20, lambda: signing.edits() | self._statements()),
-            ("with a preview, and with reviews", 50, signing.with_preview),
-            ("publication to A, and the updater", 70, lambda: self._published(signing)),
+            ("edits, beside a plain Kinto", 20, lambda: self._edits(signing, figures)),
+            ("with a preview, and with reviews", 50, lambda: signing.with_preview(figures)),
+            ("publication to A, and the updater", 70, lambda: self._published(signing, figures)),
         ):
             if self.budget.allows(words, seconds * self._scale(self.records)):
-                figures |= step()
+                step()
                 self._say(words)
         signing.forget()
 
@@ -79,20 +80,18 @@ class Bench:
                 first = median(figures, FIRST)
                 self._say(f"{beside.name}, {size:,} records")
 
-    def _published(self, signing: Signing) -> Figures:
-        figures: Figures = {}
+    def _published(self, signing: Signing, figures: Figures) -> None:
         with signing.published(figures) as (desk, authority):
             reading = Reading(desk, authority, self.key_pair, self.folder)
-            return figures | reading.measure(self.repeats.starts, self.repeats.changes)
+            reading.measure(self.repeats.starts, self.repeats.changes, figures)
 
-    def _statements(self) -> Figures:
+    def _edits(self, signing: Signing, figures: Figures) -> None:
+        signing.edits(figures)
         count = min(self.records, 3000)
         first, more = statements.of_an_edit(self.postgres, signer_settings(self.key_pair.private), count)
         _, plain = statements.of_an_edit(self.postgres, kinto_settings(), count)
-        return {
-            "edit_first_statements": [float(len(first) - len(plain))],
-            "edit_more_statements": [float(len(more) - len(plain))],
-        }
+        figures["edit_first_statements"] = [float(len(first) - len(plain))]
+        figures["edit_more_statements"] = [float(len(more) - len(plain))]
 
     def _scale(self, size: int) -> float:
         """How long a step takes, as a part of what it takes with 100,000 records."""
@@ -191,7 +190,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--changes", type=int, default=9, help="how often one record is changed, edited, signed again")
     parser.add_argument("--starts", type=int, default=3, help="how often what needs another start, or takes long, is done")
-    parser.add_argument("--seconds", type=float, default=570, help="what does not fit into them is left out")
+    parser.add_argument("--seconds", type=float, default=560, help="what does not fit into them is left out")
     parser.add_argument("--peer", type=Path, help="folder that `python -m benchmarks.peer` installed into")
     parser.add_argument("--write", type=Path, help="page whose marked section is replaced, such as docs/performance.md")
     parser.add_argument("--build", type=Path, default=BUILD, help="where results are kept")

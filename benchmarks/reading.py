@@ -29,13 +29,11 @@ class Reading:
     key_pair: KeyPair
     folder: Path
 
-    def measure(self, pulls: int, changes: int) -> Figures:
+    def measure(self, pulls: int, changes: int, figures: Figures) -> None:
         """The first pull and the plain download in turn; then runs in which nothing, and one record, had changed."""
-        figures: Figures = {}
         repeated(lambda: self._pull(figures), pulls, ENOUGH_S)
         repeated(lambda: self._gathered("unchanged", figures)["seconds"], changes, ENOUGH_S)
         repeated(lambda: self._one_change(figures), changes, ENOUGH_S)
-        return figures
 
     def _pull(self, figures: Figures) -> float:
         shutil.rmtree(self.folder / "cache", ignore_errors=True)

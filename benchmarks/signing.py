@@ -31,7 +31,7 @@ class Repeats:
 
 
 class Signing:
-    """Scenarios with so many records on one PostgreSQL."""
+    """Scenarios with so many records on one PostgreSQL; they put into the figures they are given what is known so far."""
 
     def __init__(self, postgres: PostgresServer, key_pair: KeyPair, count: int, repeats: Repeats = Repeats()) -> None:
         self.postgres, self.key_pair, self.count, self.repeats = postgres, key_pair, count, repeats
@@ -44,9 +44,8 @@ class Signing:
         """Drop the filled database."""
         self.postgres.drop_database(self._filled)
 
-    def alone(self) -> Figures:
+    def alone(self, figures: Figures) -> None:
         """S without A, without a preview."""
-        figures: Figures = {}
         with self._desk(self._settings()) as (desk, database):
             peak = Peak(desk.server)
             figures[FIRST] = [self._first(desk)]
@@ -58,30 +57,27 @@ class Signing:
                 desk, lambda: self.postgres.execute(f"TRUNCATE {KEPT_TABLES}", database)
             )
             desk.check(self.key_pair)
-        return figures
 
     def first(self) -> float:
         """Seconds of one more first sign-off."""
         with self._desk(self._settings()) as (desk, _):
             return self._first(desk)
 
-    def edits(self) -> Figures:
+    def edits(self, figures: Figures) -> None:
         """The same edits on S and on a plain Kinto, in turn: the first after a signature, and those that follow it."""
-        figures: Figures = {"edit_first": [], "edit_more": [], "plain_edit": []}
+        first, more, plainly = (figures.setdefault(key, []) for key in ("edit_first", "edit_more", "plain_edit"))
         with self._desk(self._settings()) as (desk, _), self._desk(kinto_settings()) as (plain, _):
             self._first(desk)
             plain.edit()
             for _ in range(self.repeats.edits):
-                figures["edit_first"].append(desk.edit())
-                figures["plain_edit"].append(plain.edit())
-                figures["edit_more"].append(desk.edit())
-                figures["plain_edit"].append(plain.edit())
+                first.append(desk.edit())
+                plainly.append(plain.edit())
+                more.append(desk.edit())
+                plainly.append(plain.edit())
                 desk.ask("to-sign")
-        return figures
 
-    def with_preview(self) -> Figures:
+    def with_preview(self, figures: Figures) -> None:
         """First without reviews, so that one PATCH signs both; then with them."""
-        figures: Figures = {}
         with self._desk(self._settings(PREVIEW)) as (desk, _):
             figures["preview_first"] = [self._first(desk)]
             figures["preview_kept"] = repeated(desk.publish_one_change, self.repeats.changes)
@@ -94,11 +90,10 @@ class Signing:
             pairs = [self._reviewed(desk) for _ in range(self.repeats.changes)]
             figures["request_review"], figures["approve"] = [list(values) for values in zip(*pairs, strict=True)]
             desk.check(self.key_pair)
-        return figures
 
     @contextmanager
     def published(self, figures: Figures) -> Iterator[tuple[Desk, LiveKinto]]:
-        """S and A with the plugin: the desk in front of S, and A. What it takes goes into `figures`."""
+        """S and A with the plugin: the desk in front of S, and A."""
         settings = guarded_settings(self.key_pair.public, self.postgres.create_database())
         settings["kinto.authority.lock_timeout_seconds"] = "60"
         with LiveKinto(settings, name="bench-authority") as authority:

@@ -94,7 +94,7 @@ def test_a_reader_that_fails_ends_the_benchmark(key_pair, tmp_path):
     nobody = SimpleNamespace(url=NOBODY)
 
     with pytest.raises(FailedError, match="unreachable"):
-        Reading(Desk(nobody, COUNT), nobody, key_pair, tmp_path).measure(1, 1)
+        Reading(Desk(nobody, COUNT), nobody, key_pair, tmp_path).measure(1, 1, {})
 
 
 def test_an_edit_takes_at_most_four_statements_more_than_plain_kinto(postgres, key_pair):
