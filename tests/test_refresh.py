@@ -175,20 +175,32 @@ def test_without_statements_the_last_signature_counts(site, run):
     site.publish("fresh")
 
 
-def test_a_certificate_that_ends(site, run, capsys):
-    """The signer has no other one yet: it is signed again, and said that this does not help."""
-    pki = make_pki(leaf={"begin": 1_700_000_000, "end": 1_790_000_000})
-    signatures = [{**entry, "x5u": "https://x"} for entry in site.attributes("fresh")["signatures"]]
-    for server in (site.signer, site.authority):
-        site.set(server, "main/fresh", chains={"": pki.pem.decode()}, signatures=[{**one, "x5u": ""} for one in signatures])
-    code, found = run("--before-expiry", "12h")
+def test_a_certificate_that_ends(site, run, monkeypatch):
+    """It is signed again; and said that this does not help, as long as the signer has no other certificate."""
+    pki, renew = make_pki(leaf={"begin": 1_700_000_000, "end": 1_790_000_000}), refresh._renew
+
+    def carry_chain():
+        signatures = [{**one, "x5u": "https://x"} for one in site.attributes("fresh")["signatures"]]
+        for server in (site.signer, site.authority):
+            site.set(server, "main/fresh", chains={"https://x": pki.pem.decode()}, signatures=signatures)
+
+    def renew_with_the_same(signer, name):
+        done = renew(signer, name)
+        carry_chain()
+        return done
+
+    carry_chain()
+    with monkeypatch.context() as patched:
+        patched.setattr(refresh, "_renew", renew_with_the_same)
+        code, found = run("--before-expiry", "12h")
     assert (code, names(found["refreshed"])) == (0, full("fresh"))
     assert "the certificate of 'regions.content-signature.example.org' ended" in found["refreshed"][0]["why"]
     (note,) = found["notes"]
     assert "ended" in note
     assert "give the signer a new one" in note
-    for server in (site.signer, site.authority):
-        site.set(server, "main/fresh", chains={})
+    code, found = run("--before-expiry", "12h")  # with another signer, here one without certificates
+    assert (code, names(found["refreshed"]), "notes" in found) == (0, full("fresh"), False)
+    assert "chains" not in site.attributes("fresh")
 
 
 def test_what_was_never_signed_is_left_alone(site, run):
