@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from kinto_signer.core.changeset import EMPTY, Changeset, validate
-from kinto_signer.core.strict_json import parse_json
+from kinto_signer.core.changeset import EMPTY, Changeset, Packing
+from kinto_signer.core.collected_json import parse_collecting
+from kinto_signer.core.packed import Packed
 from kinto_signer.errors import (
     BadAnswerError,
     ConfigurationError,
@@ -59,13 +60,13 @@ class RemoteRepository:
         tried. Raises BadAnswerError, TooLargeError, OffOriginError, CredentialsError, a TryLaterError, or ConflictError if
         the collection is published again and again while it is read.
         """
-        path, capabilities = _path(name), self.capabilities()
+        path = _path(name)
+        if self._may_offer_changesets():
+            try:
+                return self._offered_changeset(name, path, since)
+            except NotFoundError:  # by this server, or of this collection
+                self.capabilities()
         try:
-            if "changes" in capabilities:
-                try:
-                    return self._offered_changeset(name, path, since)
-                except NotFoundError:  # only some collections are offered this way
-                    pass
             return self._assembled_changeset(name, path, since)
         except NotFoundError:
             return EMPTY
@@ -103,22 +104,28 @@ class RemoteRepository:
         capabilities: Mapping[str, Any] = self._root.get("capabilities", {})
         return capabilities
 
+    def _may_offer_changesets(self) -> bool:
+        """Where no credentials are to be checked, the first request is the one for the changeset: it is the only one then."""
+        if self._root is None and not self.session.authenticated:
+            return True
+        return "changes" in self.capabilities()
+
     def _offered_changeset(self, name: str, path: str, since: int) -> Changeset:
         query: dict[str, str | int] = {"_expected": 0}
         if since:
             query["_since"] = f'"{since}"'
         answer = self.session.get(f"{path}/changeset", query)
-        body = _object(name, answer)
-        metadata, changes = body.get("metadata"), body.get("changes")
-        if not isinstance(metadata, dict) or not isinstance(changes, list):
+        changes = self._packing(name)
+        body = _object(name, answer, changes=changes)
+        metadata = body.get("metadata")
+        if not isinstance(metadata, dict) or body.get("changes") is not changes:
             raise BadAnswerError(f"{name}: the changeset has no `metadata` or no `changes`. The local copy was kept.")
-        self._refuse_too_many(name, len(changes))
         timestamp = body.get("timestamp")
         if timestamp is None:
             timestamp = _signed_timestamp(name, metadata) or _etag(answer)
         if "_since" not in parse_qs(urlsplit(answer.url).query):
             since = 0  # too long ago for the server, which sent us on to everything
-        return Changeset(_proper_timestamp(name, "timestamp", timestamp), validate(name, changes), metadata, since)
+        return Changeset(_proper_timestamp(name, "timestamp", timestamp), changes.packed(), metadata, since)
 
     def _assembled_changeset(self, name: str, path: str, since: int) -> Changeset:
         metadata, etag = self._metadata(name)
@@ -133,7 +140,7 @@ class RemoteRepository:
             metadata_after, etag = self._metadata(name, (metadata, etag))
             if metadata_after == metadata:
                 timestamp = _signed_timestamp(name, metadata) or records_etag
-                return Changeset(timestamp, validate(name, changes), metadata, since)
+                return Changeset(timestamp, changes, metadata, since)
             metadata = metadata_after
         raise ConflictError(
             f"{name}: it was published again each of the {ATTEMPTS} times that it was read. The local copy was kept. "
@@ -148,9 +155,9 @@ class RemoteRepository:
             return known
         return _collection_attributes(name, answer), answer.headers.get("ETag", "")
 
-    def _records(self, name: str, path: str, since: int) -> tuple[list[Any], int]:
+    def _records(self, name: str, path: str, since: int) -> tuple[Packed, int]:
         """Records (and tombstones, for a difference) and their ETag. Raises ConflictError if they change between pages."""
-        changes: list[Any] = []
+        changes = self._packing(name)
         size = etag = 0
         for answer in self._pages(name, path, since):
             size += len(answer.body)
@@ -158,15 +165,12 @@ class RemoteRepository:
                 raise TooLargeError(
                     f"{name}: more than {self.session.limits.max_collection_bytes} bytes in all pages. The local copy was kept."
                 )
-            page = _object(name, answer).get("data")
-            if not isinstance(page, list):
-                raise BadAnswerError(f"{name}: a page of records without `data`. The local copy was kept.")
             if etag and _etag(answer) != etag:
                 raise ConflictError(f"{name}: the records changed between two pages.")
             etag = _etag(answer)
-            changes.extend(page)
-            self._refuse_too_many(name, len(changes))
-        return changes, etag
+            if _object(name, answer, data=changes).get("data") is not changes:
+                raise BadAnswerError(f"{name}: a page of records without `data`. The local copy was kept.")
+        return changes.packed(), etag
 
     def _pages(self, name: str, path: str, since: int) -> Iterator[Answer]:
         query: dict[str, str | int] = {"_limit": PAGE_RECORDS}
@@ -184,9 +188,21 @@ class RemoteRepository:
             answer = self.session.request("GET", url, headers={"If-Match": etag})
             yield answer
 
-    def _refuse_too_many(self, name: str, count: int) -> None:
-        if count > self.session.limits.max_records:
-            raise TooLargeError(f"{name}: more than {self.session.limits.max_records} records. The local copy was kept.")
+    def _packing(self, name: str) -> _BoundedPacking:
+        return _BoundedPacking(name, self.session.limits.max_records)
+
+
+class _BoundedPacking(Packing):
+    """Takes so many records, and no more."""
+
+    def __init__(self, name: str, most: int) -> None:
+        super().__init__(name)
+        self._most = most
+
+    def append(self, change: Any) -> None:
+        if len(self) >= self._most:
+            raise TooLargeError(f"{self.name}: more than {self._most} records. The local copy was kept.")
+        super().append(change)
 
 
 def check_name(name: str) -> str:
@@ -201,8 +217,9 @@ def _path(name: str) -> str:
     return f"/buckets/{bucket}/collections/{collection}"
 
 
-def _object(name: str, answer: Answer) -> dict[str, Any]:
-    body = parse_json(answer.body, where=f"{name}: the answer")
+def _object(name: str, answer: Answer, **lists: Packing) -> dict[str, Any]:
+    """The answer's object. lists: what takes the values of lists in it, by key."""
+    body = parse_collecting(answer.body, lists, where=f"{name}: the answer")
     if not isinstance(body, dict):
         raise BadAnswerError(f"{name}: the answer is no JSON object. The local copy was kept.")
     return body

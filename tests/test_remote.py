@@ -102,9 +102,10 @@ def test_pages_and_their_conditions():
     with HostileServer(FakeKinto(FIRST, page=10)) as server:
         assert content(remote(server.url).changeset(NAME)) == content(FIRST)
     assert paths(server) == [
-        "GET ", "GET ", "GET /records?_limit=5000", "GET /records?_token=10", "GET /records?_token=20", "GET "
+        "GET /changeset?_expected=0", "GET ", "GET ", "GET /records?_limit=5000", "GET /records?_token=10",
+        "GET /records?_token=20", "GET "
     ]  # fmt: skip
-    conditions = [(r.headers.get("if-match"), r.headers.get("if-none-match")) for r in server.requests[2:]]
+    conditions = [(r.headers.get("if-match"), r.headers.get("if-none-match")) for r in server.requests[3:]]
     etag = f'"{FIRST.timestamp}"'
     assert conditions == [(None, None), (etag, None), (etag, None), (None, f'"{FIRST.timestamp + 1}"')]
 

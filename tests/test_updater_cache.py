@@ -34,8 +34,7 @@ from kinto_signer.errors import (
     StorageError,
     VerificationError,
 )
-from kinto_signer.updater import cache as cache_module
-from kinto_signer.updater import open_cache
+from kinto_signer.updater import catalogue, open_cache
 from kinto_signer.updater.cache import FORMAT, SqliteRepository
 from kinto_signer.updater.gather import Gathering
 from kinto_signer.updater.reading import open_for_update
@@ -118,7 +117,7 @@ def test_reading_while_an_update_runs(directory):
     """A program that keeps the cache open sees the old state until the commit, then the new one."""
     with open_cache(directory) as cache:
         repository = SqliteRepository(directory, TRUST)
-        with repository._writing() as connection:
+        with repository._writing({}) as connection:
             connection.execute("DELETE FROM record")
             assert cache.records(NAME) == OLD.records
             connection.execute("ROLLBACK")
@@ -386,7 +385,7 @@ def test_with_keys_a_forged_cache_is_refused_although_its_digests_are_right(dire
 
 def test_the_digests_are_what_finds_damage(directory, monkeypatch):
     """The control for the table above: without them, attributes and keys could be changed unseen."""
-    monkeypatch.setattr(cache_module, "_digest", lambda parts: b"same")
+    monkeypatch.setattr(catalogue, "digest_parts", lambda parts: b"same")
     update(directory.with_name("other"), OLD)
     with contextlib.closing(sqlite3.connect(directory.with_name("other") / "collections.sqlite")) as connection:
         connection.executescript("UPDATE collection SET highest = 5")

@@ -100,10 +100,11 @@ def cli(verbose: int) -> None:
 @click.option("--auth-file", type=FILE, help="File, mode 0600, with `user:password` or `Bearer TOKEN`.")
 @click.option("--deadline", type=float, metavar="SECONDS", help="For the whole run; 300 by default.")
 @click.option("--from-file", "files", type=FILE, multiple=True, help="Take what `export` wrote, instead of asking a server.")
+@click.option("--examine", is_flag=True, help="Look at every byte of the local copy first, which is done once a day anyway.")
 @format_option
 @config_option
 @with_options
-def gather_changes(options: Options, files: tuple[Path, ...], at: Clock) -> int:
+def gather_changes(options: Options, files: tuple[Path, ...], examine: bool, at: Clock) -> int:
     """Fetch what changed on SERVER, such as https://kinto.example/v1, since the last run, and verify it.
 
     With --from-file, what was carried here in files, and no server is asked.
@@ -112,7 +113,7 @@ def gather_changes(options: Options, files: tuple[Path, ...], at: Clock) -> int:
         raise ConfigurationError("Give either a server or `--from-file`: the server would not be asked.")
     settings = file_settings(options) if files else gather_settings(options)
     with Progress() as progress:
-        gathering = Gathering(settings, at, on_bytes=progress.add_bytes)
+        gathering = Gathering(settings, at, on_bytes=progress.add_bytes, examine=examine)
         outcomes = gathering.run_files(files, progress.begin) if files else gathering.run(progress.begin)
     code = worst_exit_code(outcome.error.exit_code for outcome in outcomes if outcome.error)
     if options.format == "json":
@@ -315,14 +316,14 @@ def _state_object(name: str, state: Changeset, key: PublicKey) -> dict[str, Any]
         "collection": name,
         "timestamp": state.timestamp,
         "signed_at": output.iso_ms(state.timestamp),
-        "records": len(state.records),
+        "records": state.count,
         "key": key.fingerprint,
     }
 
 
 def _state_line(name: str, state: Changeset, key: PublicKey) -> str:
     return (
-        f"{name}: {len(state.records)} records, signed {output.iso_ms(state.timestamp)} ({state.timestamp}) "
+        f"{name}: {state.count} records, signed {output.iso_ms(state.timestamp)} ({state.timestamp}) "
         f"with the key {key.fingerprint}"
     )
 

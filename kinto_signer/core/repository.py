@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from kinto_signer.core.changeset import EMPTY, Changeset, merge
+from kinto_signer.core.changeset import EMPTY, Changeset, State, merge
 from kinto_signer.core.freshness import DAY_MS as DAY_MS
 from kinto_signer.core.freshness import FUTURE_TOLERANCE_MS as FUTURE_TOLERANCE_MS
 from kinto_signer.core.freshness import Remembered, Rules, covered, refuse_older, refuse_untimely, remembered
@@ -22,6 +22,7 @@ from kinto_signer.errors import (
     NotYetValidError,
     RollbackError,
     SameTimestampError,
+    VerificationError,
 )
 
 
@@ -61,6 +62,28 @@ class Repository(Source, Protocol):
     def wipe(self, name: str) -> None:
         """Forget the collection's records and attributes."""
         ...
+
+
+@runtime_checkable
+class Summarising(Protocol):
+    """A repository that can say what its states are without handing out their records."""
+
+    def summary(self, name: str, changeset: Changeset | None = None) -> State:
+        """What is held, or what would be held after `changeset`, whose ``since`` fits. Nothing is changed.
+
+        Its digests are those of the records themselves; where nothing would change, they may be those that were noted when
+        the records were stored.
+        """
+        ...
+
+
+def summary(repository: Repository, name: str, changeset: Changeset | None = None) -> State:
+    """The same of any repository."""
+    if isinstance(repository, Summarising):
+        return repository.summary(name, changeset)
+    if changeset is None:
+        return repository.changeset(name)
+    return merge(repository.changeset(name) if changeset.since else EMPTY, changeset)
 
 
 class Middleware:
@@ -124,14 +147,13 @@ class Verify(Middleware):
         return state if since == 0 else self.inner.changeset(name, since)
 
     def apply(self, name: str, changeset: Changeset) -> None:
-        base = self.inner.changeset(name) if changeset.since else EMPTY
-        if changeset.since != base.timestamp:
+        held = self.inner.timestamp(name) if changeset.since else 0
+        if changeset.since != held:
             raise BadAnswerError(
-                f"{name}: a difference since {changeset.since} does not fit what is held here ({base.timestamp}). "
-                "The local copy was kept."
+                f"{name}: a difference since {changeset.since} does not fit what is held here ({held}). The local copy was kept."
             )
         self._refuse_wrong_time(name, changeset.timestamp)
-        state = merge(base, changeset)
+        state = summary(self.inner, name, changeset)
         _, found = check_published(name, state, self.trust)
         self._refuse_statement(name, found, state.timestamp)
         self._refuse_other_content(name, state)
@@ -155,15 +177,23 @@ class Verify(Middleware):
                 "machine's clock. The local copy was kept. Look at the clocks of the publisher and of this machine."
             )
 
-    def _refuse_other_content(self, name: str, state: Changeset) -> None:
+    def _refuse_other_content(self, name: str, state: State) -> None:
         if self.inner.timestamp(name) != state.timestamp:
             return
-        held = self.inner.changeset(name)
-        if held.digests().hash != state.digests().hash:
+        if summary(self.inner, name).digests().hash != state.digests().hash and self._is_published(name):
             raise SameTimestampError(
                 f"{name}: another content is offered under the timestamp {state.timestamp} that is held here. "
                 "The local copy was kept. Somebody signed two contents under one timestamp: ask the publisher."
             )
+
+    def _is_published(self, name: str) -> bool:
+        """Whether what is held verifies. Where it does not, somebody else wrote it, and it is no content to compare with."""
+        held = self.inner.changeset(name)
+        try:
+            check_published(name, held, self.trust)
+        except VerificationError:
+            return False
+        return True
 
 
 class Synchronizer:

@@ -16,7 +16,7 @@ from typing import Any
 
 from kinto_signer.core import envelope
 from kinto_signer.core.canonical import MAX_SAFE_INTEGER, canonical_json, format_hash, parse_hash, plain_json
-from kinto_signer.core.changeset import Changeset
+from kinto_signer.core.changeset import State
 from kinto_signer.core.published import PUBLICATION
 from kinto_signer.core.strict_json import parse_json
 from kinto_signer.core.trust import Chains, PublicKey, Trust, check, check_signed
@@ -163,7 +163,7 @@ def check_statement(
     return found
 
 
-def check_published(name: str, state: Changeset, trust: Trust) -> tuple[PublicKey, Signed | None]:
+def check_published(name: str, state: State, trust: Trust) -> tuple[PublicKey, Signed | None]:
     """Verify the complete `state` by its signature and, where there is one, by its statement; whatever the time.
 
     Returns the key that signed the state, and the statement. Raises what `trust.check` and `check_statement` raise.
@@ -173,9 +173,8 @@ def check_published(name: str, state: Changeset, trust: Trust) -> tuple[PublicKe
         return key, None
     # `check` has compared the attribute `hash` with the content, where it is there.
     content_hash = state.metadata.get("hash") or state.digests().hash
-    records = len(state.records)
     return key, check_statement(
-        name, state.metadata, trust, timestamp=state.timestamp, content_hash=content_hash, records=records
+        name, state.metadata, trust, timestamp=state.timestamp, content_hash=content_hash, records=state.count
     )
 
 

@@ -6,8 +6,10 @@ surrogates, and answers deep nesting with a RecursionError.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from kinto_signer.core.canonical import MAX_DEPTH
@@ -19,7 +21,7 @@ ENVELOPE_DEPTH = 4
 _CONTAINERS: frozenset[type[Any]] = frozenset((dict, list))
 """What a JSON parser makes, and no subclass of it; this is asked about every value of every publication."""
 
-_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -29,22 +31,30 @@ def parse_json(body: bytes, *, where: str = "the answer", max_depth: int = MAX_D
     where: what the text is, for the message. Raises BadAnswerError for what is no JSON in UTF-8, for NaN and infinities,
     duplicate keys, lone surrogates, and nesting deeper than max_depth.
     """
-    try:
+    with proper(where):
         text = body.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite_float)
-        _refuse_depth(value, max_depth)
-        if _SURROGATE_ESCAPE.search(text):
-            _refuse_surrogates(value)
+        value = json.loads(text, object_pairs_hook=no_duplicates, parse_constant=no_constant, parse_float=finite_float)
+        refuse_depth(value, max_depth)
+        if SURROGATE_ESCAPE.search(text):
+            refuse_surrogates(value)
+    return value
+
+
+@contextlib.contextmanager
+def proper(where: str) -> Iterator[None]:
+    """Make a BadAnswerError of what the parser, and the checks below, raise."""
+    try:
+        yield
     except UnicodeDecodeError as error:
         raise BadAnswerError(f"{where} is not in UTF-8 (byte {error.start}). Nothing of it was used.") from error
     except RecursionError as error:
         raise BadAnswerError(f"{where} is nested too deeply. Nothing of it was used.") from error
     except ValueError as error:  # JSONDecodeError too; also integers of thousands of digits
         raise BadAnswerError(f"{where} is not proper JSON: {error}. Nothing of it was used.") from error
-    return value
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs. Raises ValueError for a key that comes twice."""
     value = dict(pairs)
     if len(value) != len(pairs):
         seen: set[str] = set()
@@ -53,18 +63,21 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _no_constant(name: str) -> Any:
+def no_constant(name: str) -> Any:
+    """For NaN and the infinities. Raises ValueError."""
     raise ValueError(f"{name} is not JSON")
 
 
-def _finite_float(text: str) -> float:
+def finite_float(text: str) -> float:
+    """The number. Raises ValueError if it is too large for a double."""
     number = float(text)
     if number - number != 0:
         raise ValueError(f"the number {text[:80]} is beyond what a double can hold")
     return number
 
 
-def _refuse_depth(value: Any, max_depth: int) -> None:
+def refuse_depth(value: Any, max_depth: int) -> None:
+    """Raises ValueError for nesting deeper than `max_depth`."""
     level: list[Any] = [value] if value.__class__ in _CONTAINERS else []
     for _ in range(max_depth):
         if not level:
@@ -79,7 +92,8 @@ def _refuse_depth(value: Any, max_depth: int) -> None:
         raise ValueError(f"it is nested deeper than {max_depth} levels")
 
 
-def _refuse_surrogates(value: Any) -> None:
+def refuse_surrogates(value: Any) -> None:
+    """Raises ValueError for a lone surrogate in a text or a key."""
     stack = [value]
     while stack:
         item = stack.pop()

@@ -9,7 +9,7 @@ from typing import Any
 from kinto_signer.core import signature
 from kinto_signer.core.canonical import Digests
 from kinto_signer.core.chain import Chain, Fault, check_chain, load_chain
-from kinto_signer.core.changeset import Changeset
+from kinto_signer.core.changeset import State
 from kinto_signer.core.public_key import PublicKey, fingerprint, load_public_key, sent_key
 from kinto_signer.core.published import CARRIED
 from kinto_signer.errors import (
@@ -87,7 +87,7 @@ class Trust:
         return shown
 
 
-def check(name: str, state: Changeset, trust: Trust, *, at: int | None = None, chains: Chains | None = None) -> PublicKey:
+def check(name: str, state: State, trust: Trust, *, at: int | None = None, chains: Chains | None = None) -> PublicKey:
     """Verify the complete `state` of the collection `name` (``bucket/collection``); returns the key that signed it.
 
     1. the answer is about this collection; 2. there is a signature; 3. the content has a canonical form; 4. the published

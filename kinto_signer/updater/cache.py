@@ -1,25 +1,26 @@
 """SqliteRepository: the reader's copy on disk.
 
 Every read is checked against digests of every byte that is served, in the same transaction; Verify then checks the signature.
-One transaction per collection, rollback journal, a new connection for each operation: several processes and threads may use
-one cache, and a program reads while an update runs. Tombstones are not kept: whoever asks for a difference gets everything.
+The digests are those that are signed. One transaction per collection, rollback journal, a new connection for each operation:
+several processes and threads may use one cache, and a program reads while an update runs. Tombstones are not kept: whoever asks
+for a difference gets everything.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kinto_signer.core.canonical import Record
-from kinto_signer.core.changeset import EMPTY, Changeset, is_tombstone
+from kinto_signer.core.changeset import EMPTY, Changeset, Content, State, Summary
 from kinto_signer.core.freshness import Remembered, remembered
 from kinto_signer.core.statement import peek
 from kinto_signer.core.trust import Trust
@@ -31,44 +32,30 @@ from kinto_signer.errors import (
     NewerFormatError,
     StorageError,
 )
-from kinto_signer.updater import kept_policy
+from kinto_signer.updater import kept_policy, rows
+from kinto_signer.updater.catalogue import FORMAT, READABLE, SCHEMA, Held, note, read_rows, write
 from kinto_signer.updater.files import new_file, sync_directory
 from kinto_signer.updater.highest import Marks, read_marks, write_marks
 from kinto_signer.updater.history import History
 from kinto_signer.updater.kept_policy import KeptPolicy
+from kinto_signer.updater.left import Left, is_as_left, is_due, stamp
 from kinto_signer.updater.sqlite import connect, file_header
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
-READABLE = (1, FORMAT)
-"""1 had keys only, and no other policies."""
-NO_DIGEST = b""
-SCHEMA = f"""
-PRAGMA user_version = {FORMAT};
-CREATE TABLE about (digest BLOB NOT NULL);
-CREATE TABLE collection (
-    name TEXT NOT NULL PRIMARY KEY, timestamp INTEGER NOT NULL, highest INTEGER NOT NULL,
-    metadata BLOB NOT NULL, keys BLOB NOT NULL, records_digest BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE record (
-    collection TEXT NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (collection, id)
-) WITHOUT ROWID;
-"""
-
 
 @dataclass(frozen=True)
-class Held:
-    """A row of the catalogue. keys: the policy under which it was stored, see `kept_policy`."""
+class _Found:
+    """What was found out about a state before it is stored. held: the catalogue's row of what it starts from."""
 
-    timestamp: int = 0
-    highest: int = 0
-    metadata: bytes = b"{}"
-    keys: bytes = b"[]"
-    records_digest: bytes = b""
+    held: Held
+    changes: Sequence[Record]
+    timestamp: int
+    content: Content
 
-    def row(self) -> tuple[int, int, bytes, bytes, bytes]:
-        return self.timestamp, self.highest, self.metadata, self.keys, self.records_digest
+    def is_of(self, held: Held, changeset: Changeset) -> bool:
+        """Whether it is about this changeset, on top of what is held now."""
+        return self.changes is changeset.changes and self.timestamp == changeset.timestamp and self.held == held
 
 
 class SqliteRepository:
@@ -87,6 +74,7 @@ class SqliteRepository:
         self.history = History(directory / "statements.json")
         self.trust = trust
         self.used = {} if used is None else used
+        self._found: _Found | None = None
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -117,10 +105,38 @@ class SqliteRepository:
             metadata = json.loads(held.metadata)
             if since == held.timestamp:
                 return Changeset(held.timestamp, (), metadata, since)
-            rows = _rows(connection, name)
-        if _digest_rows(rows) != held.records_digest:
-            raise self._corrupt(f"the records of {name} are not those that were stored")
-        return Changeset(held.timestamp, [json.loads(body) for _, body in rows], metadata)
+            with self._records_of(name):
+                return Changeset(held.timestamp, rows.read(connection, name, held), metadata)
+
+    def summary(self, name: str, changeset: Changeset | None = None) -> State:
+        """See `core.repository.Summarising`. Records are read, and not parsed, where some of them would change."""
+        if changeset is not None and changeset.since == 0:
+            return changeset
+        held = self.catalogue().get(name, Held())
+        if changeset is None:
+            changeset = Changeset(held.timestamp, (), json.loads(held.metadata), held.timestamp)
+        wanted = changeset
+        return Summary(wanted.timestamp, wanted.metadata, lambda: self._content(name, wanted))
+
+    def _content(self, name: str, changeset: Changeset) -> Content:
+        with self._reading() as connection:
+            held = self._read_catalogue(connection).get(name, Held()) if connection else Held()
+            if connection is None or held.timestamp != changeset.since:
+                raise self._conflict(name)
+            content = self._content_after(connection, name, held, changeset)
+        self._found = _Found(held, changeset.changes, changeset.timestamp, content)
+        return content
+
+    def _content_after(self, connection: sqlite3.Connection, name: str, held: Held, changeset: Changeset) -> Content:
+        if changeset.since == 0:
+            return Content(changeset.digests(), changeset.count)
+        if held.content is not None and changeset.since == changeset.timestamp and not changeset.changes:
+            return held.content
+        found = self._found
+        if found and found.is_of(held, changeset):
+            return found.content
+        with self._records_of(name):
+            return rows.content_after(connection, name, held, changeset.changes, changeset.timestamp)
 
     def catalogue(self) -> Mapping[str, Held]:
         """What is held, by name; with what only its highest timestamp is left of."""
@@ -136,60 +152,76 @@ class SqliteRepository:
         keys = kept_policy.dump(self.trust, kept_policy.chains_of(changeset.metadata, self.used))
         highest = max(self.highest(name), changeset.timestamp)
         new = Held(changeset.timestamp, highest, _dump(changeset.metadata), keys)
-        with self._writing() as connection:
+        with self._writing({name: highest}) as connection:
             self._store(connection, name, changeset, new)
-        self._write_marks({name: highest})
         self.history.remember(name, peek(changeset.metadata))
 
     def _store(self, connection: sqlite3.Connection, name: str, changeset: Changeset, new: Held) -> None:
         catalogue = dict(self._read_catalogue(connection))
         held = catalogue.get(name, Held())
         if changeset.timestamp < held.highest or (changeset.since and changeset.since != held.timestamp):
-            raise ConflictError(f"{name}: another process updated the cache meanwhile. Its state was kept; run it again.")
-        nothing_travelled = changeset.since == changeset.timestamp and not changeset.changes
-        if nothing_travelled and new == replace(held, records_digest=b""):
-            return
-        if not nothing_travelled:
-            _write_records(connection, name, changeset)
-        catalogue[name] = replace(new, records_digest=_digest_rows(_rows(connection, name)))
-        _write_catalogue(connection, catalogue)
+            raise self._conflict(name)
+        if changeset.since == changeset.timestamp and not changeset.changes:
+            noted = held.records_digest
+        else:
+            noted = note(self._content_after(connection, name, held, changeset))
+            with self._records_of(name):
+                rows.write(connection, name, held, changeset.changes, complete=changeset.since == 0)
+        new = replace(new, records_digest=noted)
+        if new != held or connection.total_changes:
+            catalogue[name] = new
+            write(connection, catalogue)
 
     def wipe(self, name: str) -> None:
         """Drop the records and attributes; the highest verified timestamp stays."""
         highest = self.highest(name)
-        with self._writing() as connection:
+        with self._writing({name: highest}) as connection:
             catalogue = dict(self._read_catalogue(connection))
             connection.execute("DELETE FROM record WHERE collection = ?", (name,))
             catalogue[name] = Held(highest=highest)
-            _write_catalogue(connection, catalogue)
-        self._write_marks({name: highest})
+            write(connection, catalogue)
 
     def forget(self, name: str) -> None:
         """Drop everything about the collection: any older state that is properly signed will be accepted next."""
-        with self._writing() as connection:
+        with self._writing({name: 0}) as connection:
             catalogue = dict(self._read_catalogue(connection))
             connection.execute("DELETE FROM record WHERE collection = ?", (name,))
             catalogue.pop(name, None)
-            _write_catalogue(connection, catalogue)
-        self._write_marks({name: 0})
+            write(connection, catalogue)
         self.history.forget(name)
 
     # --- damage -----------------------------------------------------------------------------------------------------
 
+    def look_after(self, *, in_full: bool = False) -> None:
+        """Look for damage before something is written. Raises CorruptCacheError.
+
+        A file that is as it was left, and was examined in full within a day, is not examined in full unless it is asked for.
+        """
+        marks = self._marks()
+        if not in_full and marks.left and is_as_left(self.path, marks.left) and not is_due(marks.left, time.time()):
+            self.catalogue()
+        elif self.path.exists():
+            self.examine()
+            self._write_marks({}, stamp(self.path, int(time.time())))
+
     def examine(self) -> None:
-        """Look for damage that reading need not meet, before something is written. Raises CorruptCacheError."""
+        """Look for damage everywhere, also where reading need not meet it. Raises CorruptCacheError."""
         with self._reading() as connection:
             if connection is None:
                 return
-            self._read_catalogue(connection)
+            catalogue = self._read_catalogue(connection)
             found = connection.execute("PRAGMA integrity_check(1)").fetchall()
-        if found != [(b"ok",)]:
-            raise self._corrupt(f"SQLite finds {found[0][0]!r}")
+            if found != [(b"ok",)]:
+                raise self._corrupt(f"SQLite finds {found[0][0]!r}")
+            for name, held in catalogue.items():
+                if held.timestamp:
+                    with self._records_of(name):
+                        rows.examine(connection, name, held)
 
     def move_aside(self, stamp: str) -> Path:
         """Rename the damaged file (one is kept); what can be read of its highest timestamps goes to the second copy."""
         with contextlib.suppress(KintoSignerError):
-            self._write_marks({name: held.highest for name, held in self.catalogue().items()})
+            self._write_marks({name: held.highest for name, held in self.catalogue().items()}, None)
         for old in self.directory.glob(f"{self.path.name}.corrupt-*"):
             old.unlink(missing_ok=True)
         aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}")
@@ -201,9 +233,19 @@ class SqliteRepository:
 
     def _corrupt(self, why: str) -> CorruptCacheError:
         return CorruptCacheError(
-            f"{self.path}: damaged ({why}). Nothing of it is used; `kinto-updater gather-changes` puts it aside and fetches "
-            "everything again."
+            f"{self.path}: damaged ({why}). Nothing of it is used; `kinto-updater gather-changes --examine` puts it aside and "
+            "fetches everything again."
         )
+
+    @contextlib.contextmanager
+    def _records_of(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except rows.OtherRecords as error:
+            raise self._corrupt(f"the records of {name} are not those that were stored") from error
+
+    def _conflict(self, name: str) -> ConflictError:
+        return ConflictError(f"{name}: another process updated the cache meanwhile. Its state was kept; run it again.")
 
     # --- the second copy of the highest timestamps ------------------------------------------------------------------
 
@@ -214,11 +256,11 @@ class SqliteRepository:
             logger.warning("%s It is written again at the next update.", error.message)
             return Marks()
 
-    def _write_marks(self, changed: Mapping[str, int]) -> None:
+    def _write_marks(self, changed: Mapping[str, int], left: Left | None) -> None:
         """The cache is committed already, and this is a copy: an error is no more than a warning."""
         held = self._marks()
         highest = {name: mark for name, mark in {**held.highest, **changed}.items() if mark}
-        marks = Marks(highest, file_header(self.path))
+        marks = Marks(highest, file_header(self.path), left)
         try:
             if marks != held:
                 write_marks(self.marks_path, marks)
@@ -237,14 +279,23 @@ class SqliteRepository:
             yield connection
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        if not self.path.exists():
+    def _writing(self, highest: Mapping[str, int]) -> Iterator[sqlite3.Connection]:
+        """A transaction, and afterwards the second copy with these timestamps."""
+        if self.path.exists():
+            left = self._marks().left
+            left = left if is_as_left(self.path, left) else None
+        else:
             self._create()
+            left = stamp(self.path, int(time.time()))
         with connect(self.path, self._corrupt) as connection:
             connection.execute("PRAGMA synchronous = EXTRA")
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
+            wrote = connection.total_changes
+        if wrote and left:
+            left = stamp(self.path, left.examined)
+        self._write_marks(highest, left)
 
     def _create(self) -> None:
         """Make an empty database elsewhere and move it here, so that an empty or half-made file is always damage."""
@@ -253,7 +304,7 @@ class SqliteRepository:
             with new_file(self.path) as temporary:
                 with connect(temporary, self._corrupt) as connection:
                     connection.executescript(SCHEMA)
-                    _write_catalogue(connection, {name: Held(highest=mark) for name, mark in self._marks().highest.items()})
+                    write(connection, {name: Held(highest=mark) for name, mark in self._marks().highest.items()})
                 _move_into_place(temporary, self.path)
             sync_directory(self.directory)
         except OSError as error:
@@ -268,11 +319,10 @@ class SqliteRepository:
             )
         if version not in READABLE:
             raise self._corrupt(f"its format is {version}")
-        stored = connection.execute("SELECT digest FROM about").fetchall()
-        rows = connection.execute("SELECT name, timestamp, highest, metadata, keys, records_digest FROM collection").fetchall()
-        if stored != [(_digest_catalogue(rows),)]:
+        found = read_rows(connection)
+        if found is None:
             raise self._corrupt("its catalogue is not the one that was stored")
-        return {name.decode("utf-8"): Held(*rest) for name, *rest in rows}
+        return {name.decode("utf-8"): Held(*rest) for name, *rest in found}
 
 
 def _move_into_place(temporary: Path, path: Path) -> None:
@@ -285,45 +335,5 @@ def _move_into_place(temporary: Path, path: Path) -> None:
         temporary.replace(path)
 
 
-def _write_catalogue(connection: sqlite3.Connection, catalogue: Mapping[str, Held]) -> None:
-    connection.execute(f"PRAGMA user_version = {FORMAT}")
-    rows = [(name, *held.row()) for name, held in catalogue.items()]
-    connection.execute("DELETE FROM collection")
-    connection.executemany("INSERT INTO collection VALUES (?, ?, ?, ?, ?, ?)", rows)
-    connection.execute("DELETE FROM about")
-    digest = _digest_catalogue([(name.encode("utf-8"), *rest) for name, *rest in rows])
-    connection.execute("INSERT INTO about VALUES (?)", (digest,))
-
-
-def _write_records(connection: sqlite3.Connection, name: str, changeset: Changeset) -> None:
-    if changeset.since == 0:
-        connection.execute("DELETE FROM record WHERE collection = ?", (name,))
-    gone = [(name, change["id"]) for change in changeset.changes if is_tombstone(change)]
-    connection.executemany("DELETE FROM record WHERE collection = ? AND id = ?", gone)
-    live = ((name, change["id"], _dump(change)) for change in changeset.changes if not is_tombstone(change))
-    connection.executemany("INSERT OR REPLACE INTO record VALUES (?, ?, ?)", live)
-
-
-def _rows(connection: sqlite3.Connection, name: str) -> list[tuple[bytes, bytes]]:
-    return connection.execute("SELECT id, body FROM record WHERE collection = ? ORDER BY id", (name,)).fetchall()
-
-
-def _digest_rows(rows: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return _digest(part for row in rows for part in row)
-
-
-def _digest_catalogue(rows: Iterable[tuple[Any, ...]]) -> bytes:
-    return _digest(repr(row).encode("ascii") for row in sorted(rows, key=repr))
-
-
-def _digest(parts: Iterable[object]) -> bytes:
-    digest = hashlib.sha256()
-    for part in parts:
-        if not isinstance(part, bytes):  # damage changes types too
-            return NO_DIGEST
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.digest()
-
-
-def _dump(value: Mapping[str, Any] | Record) -> bytes:
+def _dump(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")

@@ -56,15 +56,20 @@ class Outcome:
 
 
 class Gathering:
-    """One run: one server or some files, one deadline, one cache. After an error with a collection the others go on."""
+    """One run: one server or some files, one deadline, one cache. After an error with a collection the others go on.
+
+    examine: look at the whole cache first, also if nobody seems to have touched it.
+    """
 
     def __init__(
         self,
         settings: Settings,
         clock: Callable[[], float] = time.time,
         on_bytes: Callable[[int], None] | None = None,
+        examine: bool = False,
     ) -> None:
         self.settings = settings
+        self.examine = examine
         self.clock = clock
         self.deadline = Deadline(settings.deadline_s)
         self.source: Source = MemoryRepository()
@@ -121,7 +126,7 @@ class Gathering:
         remove_leftovers(repository.history.path)
         self._examined = True
         try:
-            repository.examine()
+            repository.look_after(in_full=self.examine)
         except CorruptCacheError as error:
             self._put_aside(repository, error)
         return repository
@@ -139,8 +144,8 @@ class Gathering:
 
     def _refuse_untimely_copy(self, name: str, repository: SqliteRepository, trust: Trust, why: TryLaterError) -> None:
         """Say that what is held is too old, where nothing newer can be had: to be cut off is a way of being held back."""
-        state = repository.changeset(name)
-        if state == EMPTY:
+        state = repository.summary(name)
+        if not state.timestamp:
             return
         _, found = check_published(name, state, trust)
         try:
@@ -162,14 +167,16 @@ class Gathering:
         )
 
     def _describe(self, name: str, before: int, applied: Changeset, repository: SqliteRepository, trust: Trust) -> Outcome:
-        state = repository.changeset(name)
+        state = repository.summary(name)
         key, _ = check_published(name, state, trust)
         logger.info("%s: verified at %d with the key %s", name, state.timestamp, key.fingerprint)
         path = None
         if self.settings.json is not None:
+            whole = repository.changeset(name)
+            check_published(name, whole, trust)
             remove_leftovers(path_of(self.settings.json, name))
-            path = save(self.settings.json, name, state, repository.policy(name).chains)
-        return Outcome(name, state.timestamp, before, len(state.changes), len(applied.changes), key.fingerprint, path)
+            path = save(self.settings.json, name, whole, repository.policy(name).chains)
+        return Outcome(name, state.timestamp, before, state.count, len(applied.changes), key.fingerprint, path)
 
     def _remaining(self) -> float:
         return self.deadline.remaining()

@@ -15,24 +15,30 @@ from typing import Any
 
 from kinto_signer.errors import CorruptCacheError
 from kinto_signer.updater.files import write_atomically
+from kinto_signer.updater.left import Left
 
 
 @dataclass(frozen=True)
 class Marks:
-    """highest: by collection, integer milliseconds. header: of the SQLite file as it was written last (see cache.py)."""
+    """highest: by collection, integer milliseconds. header: of the SQLite file as it was written last (see cache.py).
+
+    left: how we left that file (see `left.py`); None where it is not known to be as we left it.
+    """
 
     highest: Mapping[str, int] = field(default_factory=dict)
     header: str = ""
+    left: Left | None = None
 
 
 def read_marks(path: Path) -> Marks:
     """What was written by `write_marks`; no marks if there is no file. Raises CorruptCacheError."""
     try:
         content = json.loads(path.read_bytes())
-        marks = Marks(dict(content["highest"]), content["header"])
+        left = content.get("left")
+        marks = Marks(dict(content["highest"]), content["header"], None if left is None else Left(**left))
     except FileNotFoundError:
         return Marks()
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CorruptCacheError(f"{path}: unreadable ({error}).") from error
     if content.get("sha256") != _digest(marks):
         raise CorruptCacheError(f"{path}: not as it was written.")
@@ -41,10 +47,13 @@ def read_marks(path: Path) -> Marks:
 
 def write_marks(path: Path, marks: Marks) -> None:
     """Replace the file. Raises StorageError."""
-    content = {"highest": dict(marks.highest), "header": marks.header, "sha256": _digest(marks)}
+    left = {} if marks.left is None else {"left": vars(marks.left)}
+    content = {"highest": dict(marks.highest), "header": marks.header, **left, "sha256": _digest(marks)}
     write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode("ascii") + b"\n")
 
 
 def _digest(marks: Marks) -> str:
-    value: Any = [dict(marks.highest), marks.header]
+    value: list[Any] = [dict(marks.highest), marks.header]
+    if marks.left is not None:
+        value.append(vars(marks.left))
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode("ascii")).hexdigest()

@@ -179,6 +179,8 @@ class FakeKinto:
         return f'"{max((c["last_modified"] for c in self.state.changes), default=self.state.timestamp)}"'
 
     def changeset(self, request: Request) -> Pieces:
+        if not self.changes:
+            return self.missing(request)
         since = int(request.query.get("_since", "0").strip('"'))
         chosen = [c for c in self.state.changes if c["last_modified"] > since and (since or not c.get("deleted"))]
         body = {"metadata": dict(self.state.metadata), "timestamp": self.state.timestamp, "changes": chosen}

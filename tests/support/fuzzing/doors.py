@@ -54,6 +54,8 @@ class CannedSession:
             offered = {"changes": {}} if self.mutant.door == CHANGESET else {}
             return Answer(200, {}, json.dumps({"capabilities": offered}).encode(), URL)
         part = {"changeset": CHANGESET, "records": "records"}.get(path.rpartition("/")[2], "collection")
+        if part not in self.mutant.bodies:
+            raise NotFoundError(f"{path} is not offered.")
         query = "?_since=1" if "_since" in (params or {}) else ""
         return Answer(200, {"ETag": self.mutant.etag}, self.mutant.bodies[part], URL + path + query)
 
