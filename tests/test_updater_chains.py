@@ -379,7 +379,7 @@ def test_a_cache_of_the_first_format(gather, run, site, tmp_path):
     assert format_of() == 1
     site.answer.state = signed_state(pair.key(), make_records(4))
     code, found = gather(AT, trusted=trusted)
-    assert (code, found["changes"], format_of()) == (0, 1, 2)
+    assert (code, found["changes"], format_of()) == (0, 1, 3)
 
 
 # --- the fetcher by itself, as a server that runs for long uses it -----------------------------------------------------------

@@ -16,7 +16,7 @@ from kinto_signer.core.canonical import canonical_parsed, digests
 from kinto_signer.core.changeset import Content, tombstone
 from kinto_signer.errors import CorruptCacheError, VerificationError
 from kinto_signer.updater import cache as cache_module
-from kinto_signer.updater import catalogue, left, open_cache, rows
+from kinto_signer.updater import catalogue, highest, left, open_cache, rows
 from kinto_signer.updater.cache import SqliteRepository
 from kinto_signer.updater.gather import Gathering
 from kinto_signer.updater.highest import read_marks, write_marks
@@ -201,9 +201,26 @@ def older(directory):
         catalogue.write(connection, held)
         connection.execute("PRAGMA user_version = 2")
         connection.commit()
-    marks = read_marks(directory / "highest.json")
-    write_marks(directory / "highest.json", dataclasses.replace(marks, header="", left=None))
+    written_before(directory / "highest.json")
     return directory
+
+
+def written_before(path):
+    """The second copy as the program before wrote it."""
+    marks = dataclasses.replace(read_marks(path), header="", left=None)
+    digest = highest._digest_before(marks)
+    path.write_text(json.dumps({"highest": dict(marks.highest), "header": marks.header, "sha256": digest}))
+    assert read_marks(path) == marks
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_the_program_before_takes_no_second_copy_of_ours(directory, noted):
+    """By its header it would take the new format for damage of its own."""
+    path = directory / "highest.json"
+    if not noted:
+        write_marks(path, dataclasses.replace(read_marks(path), left=None))
+    content = json.loads(path.read_bytes())
+    assert content["sha256"] != highest._digest_before(read_marks(path))
 
 
 def version(directory):

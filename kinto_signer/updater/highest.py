@@ -40,20 +40,26 @@ def read_marks(path: Path) -> Marks:
         return Marks()
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CorruptCacheError(f"{path}: unreadable ({error}).") from error
-    if content.get("sha256") != _digest(marks):
+    if content.get("sha256") != (_digest(marks) if "left" in content else _digest_before(marks)):
         raise CorruptCacheError(f"{path}: not as it was written.")
     return marks
 
 
 def write_marks(path: Path, marks: Marks) -> None:
     """Replace the file. Raises StorageError."""
-    left = {} if marks.left is None else {"left": vars(marks.left)}
-    content = {"highest": dict(marks.highest), "header": marks.header, **left, "sha256": _digest(marks)}
+    left = None if marks.left is None else vars(marks.left)
+    content = {"highest": dict(marks.highest), "header": marks.header, "left": left, "sha256": _digest(marks)}
     write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode("ascii") + b"\n")
 
 
 def _digest(marks: Marks) -> str:
-    value: list[Any] = [dict(marks.highest), marks.header]
-    if marks.left is not None:
-        value.append(vars(marks.left))
+    """Another one than older programs make: the header would tell them that a cache of ours is a damaged one of theirs."""
+    return _sha256([dict(marks.highest), marks.header, None if marks.left is None else vars(marks.left)])
+
+
+def _digest_before(marks: Marks) -> str:
+    return _sha256([dict(marks.highest), marks.header])
+
+
+def _sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode("ascii")).hexdigest()
