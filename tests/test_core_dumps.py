@@ -93,4 +93,4 @@ def test_the_units(unit):
 
 
 def test_there_is_a_unit_for_the_reader_and_one_for_the_servers():
-    assert [unit.name for unit in UNITS] == ["kinto-updater.service", "kinto@.service"]
+    assert [unit.name for unit in UNITS] == ["kinto-signer-refresh.service", "kinto-updater.service", "kinto@.service"]
