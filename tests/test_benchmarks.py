@@ -19,6 +19,8 @@ from benchmarks.signing import FIRST, KEPT, REFRESH, Repeats
 from benchmarks.sites import Desk
 from tests.support.settings import kinto_settings, signer_settings
 
+pytestmark = pytest.mark.xdist_group("benchmarks")  # they share one run
+
 COUNT = 300
 NOBODY = "http://127.0.0.1:1/v1"
 CURVE: dict[int, Figures] = {

@@ -288,7 +288,8 @@ def test_an_authority_without_monitor_changes_is_asked_for_its_collections(check
     }
 
     def answer(request):
-        return http_json(200, answers[request.path], ETag=f'"{ahead.timestamp}"')
+        found = answers.get(request.path)
+        return http_json(404, {}) if found is None else http_json(200, found, ETag=f'"{ahead.timestamp}"')
 
     with HostileServer(answer) as server:
         report = check(None, server.url, "--public-key", key_pair.public)

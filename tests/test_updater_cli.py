@@ -359,7 +359,9 @@ def test_as_a_module():
 def test_interrupted(state, pair, tmp_path):
     with HostileServer(lambda _: drip(http(200, b"x" * 1000))) as server:
         arguments = ["gather-changes", server.url, "-c", NAME, "--public-key", pair.public, "--cache", tmp_path / "cache"]
-        process = subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        # As from a terminal: what runs in the background of a script ignores SIGINT, and so would its children.
+        process = subprocess.Popen(["env", "--default-signal=INT", *command(*arguments)], cwd=ROOT, **pipes)
         give_up = time.monotonic() + 30
         while not server.requests and time.monotonic() < give_up:
             time.sleep(0.05)
