@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -30,11 +31,11 @@ MISSING = Missing.MISSING
 class ReadLater(Sequence[Record]):
     """Records, sorted by id, of which only the ids are known before somebody looks at them."""
 
-    ids: Collection[str]
+    ids: Sequence[str]
 
+    @abstractmethod
     def only(self, ids: Collection[str]) -> tuple[Record, ...]:
         """Those of them with these ids."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

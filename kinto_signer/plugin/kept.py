@@ -8,8 +8,6 @@ process that keeps nothing computes the same.
 from __future__ import annotations
 
 import json
-import threading
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -18,6 +16,7 @@ from typing import Any
 import sqlalchemy
 
 from kinto_signer.core.canonical import canonical_if_known, canonical_parsed
+from kinto_signer.plugin.last_kept import LastKept
 
 OVERHEAD_BYTES = 250
 """What Python needs around each kept form."""
@@ -53,16 +52,13 @@ class KeptForms:
     """What this process knows of each collection. One object serves all threads; what it hands out is never changed."""
 
     def __init__(self, max_bytes: int = MAX_KEPT_BYTES) -> None:
-        self.max_bytes = max_bytes
-        self._kept: OrderedDict[str, tuple[Forms, int]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: LastKept[Forms] = LastKept(max_bytes)
 
     def read(self, storage: Any, uri: str) -> Forms:
         """The forms of the live records below `uri` as they are in the current transaction. Raises UnsignableValue."""
         if not hasattr(storage, "client"):
             return Forms({record["id"]: canonical_parsed(record) for record in storage.list_all("record", uri)})
-        with self._lock:
-            kept = self._kept.get(uri, (Forms(), 0))[0]
+        kept = self._kept.get(uri) or Forms()
         with storage.client.connect(readonly=True) as session:
             result = session.execute(sqlalchemy.text(_VERSIONS), {"uri": uri})
             stored = dict(result.cursor.fetchall())  # the driver's own tuples: in half the time
@@ -93,8 +89,7 @@ class KeptForms:
 
     def forget(self) -> None:
         """Drop everything: the next use computes it again."""
-        with self._lock:
-            self._kept.clear()
+        self._kept.forget()
 
     def _fetch(
         self,
@@ -118,10 +113,4 @@ class KeptForms:
                     found.versions[record_id] = version
 
     def _keep(self, uri: str, forms: Forms) -> None:
-        size = sum(map(len, forms.chunks.values())) + OVERHEAD_BYTES * len(forms.chunks)
-        with self._lock:
-            self._kept.pop(uri, None)
-            if size <= self.max_bytes:
-                self._kept[uri] = (forms, size)
-            while sum(kept_size for _, kept_size in self._kept.values()) > self.max_bytes:
-                self._kept.popitem(last=False)
+        self._kept.keep(uri, forms, sum(map(len, forms.chunks.values())) + OVERHEAD_BYTES * len(forms.chunks))

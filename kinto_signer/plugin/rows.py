@@ -49,19 +49,18 @@ class StoredRecords(ReadLater):
     """The live records of a collection with these ids, read within the current transaction, a piece at a time."""
 
     def __init__(self, storage: Any, uri: str, ids: Iterable[str]) -> None:
-        self._sorted = sorted(ids)
-        self.ids = self._sorted
+        self.ids = sorted(ids)
         self._storage, self._uri = storage, uri
 
     def __len__(self) -> int:
-        return len(self._sorted)
+        return len(self.ids)
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
     @overload
     def __getitem__(self, index: slice) -> tuple[Record, ...]: ...
     def __getitem__(self, index: int | slice) -> Record | tuple[Record, ...]:
-        return self.only(self._sorted[index]) if isinstance(index, slice) else self.only([self._sorted[index]])[0]
+        return self.only(self.ids[index]) if isinstance(index, slice) else self.only([self.ids[index]])[0]
 
     def __iter__(self) -> Iterator[Record]:
         wanted = frozenset(self.ids)

@@ -7,8 +7,6 @@ keeps nothing, or has something wrong in its memory, reads everything and signs 
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +17,7 @@ from kinto_signer.core.form import Form
 from kinto_signer.core.published import CLAIM
 from kinto_signer.core.trust import Trust, check_signed
 from kinto_signer.plugin import saved_forms
+from kinto_signer.plugin.last_kept import LastKept
 from kinto_signer.plugin.rows import all_rows, rows
 from kinto_signer.plugin.storage import collection_uri
 from kinto_signer.plugin.touched import Moment, same_server, touched
@@ -56,33 +55,19 @@ class KeptStates:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
         self.saves = False
-        self._kept: OrderedDict[str, tuple[KeptState, int]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: LastKept[KeptState] = LastKept(max_bytes)
 
     def get(self, name: str) -> KeptState | None:
-        with self._lock:
-            found = self._kept.get(name)
-            return found[0] if found else None
+        return self._kept.get(name)
 
     def keep(self, name: str, state: KeptState) -> None:
-        """Once the publication was committed. What was used last is kept, up to `max_bytes`."""
-        size = state.form.size_bytes + OVERHEAD_BYTES * len(state.form)
-        with self._lock:
-            self._kept.pop(name, None)
-            if size <= self.max_bytes:
-                self._kept[name] = (state, size)
-            while sum(kept for _, kept in self._kept.values()) > self.max_bytes:
-                self._kept.popitem(last=False)
+        """Once the publication was committed."""
+        self._kept.keep(name, state, state.form.size_bytes + OVERHEAD_BYTES * len(state.form))
 
-    def forget(self, name: str | None = None) -> None:
-        """Drop it, or everything: the next publication reads it all again."""
-        with self._lock:
-            if name is None:
-                self._kept.clear()
-            else:
-                self._kept.pop(name, None)
+    def forget(self) -> None:
+        """Drop everything: the next publication reads it all again."""
+        self._kept.forget()
 
 
 @dataclass(frozen=True)
