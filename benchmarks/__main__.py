@@ -20,9 +20,10 @@ from benchmarks.measured import Budget, Figures, median
 from benchmarks.reading import Reading
 from benchmarks.rows import ROWS, Judged, judge, judge_growth
 from benchmarks.signing import DROPPED, FIRST, KEPT, LOADED, Repeats, Signing
-from benchmarks.sites import key_pair_in_a_folder, started_postgres
+from benchmarks.sites import key_pair_in_a_folder
 from tests.support.keys import KeyPair
 from tests.support.postgres import PostgresServer
+from tests.support.servers import started_postgres
 from tests.support.settings import kinto_settings, signer_settings
 
 BUILD = Path("build/bench")

@@ -19,9 +19,8 @@ from typing import Any
 import requests
 
 from benchmarks.records import Publishing, make_record, make_records, now_ms
-from benchmarks.sites import started_postgres
 from tests.support.keys import write_key_pair
-from tests.support.servers import LiveKinto
+from tests.support.servers import LiveKinto, started_postgres
 from tests.support.settings import PASSWORD, authority_settings, guarded_settings
 
 CHANGESET = "/buckets/main/collections/stops/changeset"

@@ -16,9 +16,7 @@ from benchmarks.measured import Client, FailedError
 from benchmarks.records import make_record, now_ms
 from tests.support.editing import independently_verified
 from tests.support.keys import KeyPair, write_key_pair
-from tests.support.postgres import TEMPLATE, PostgresServer
-from tests.support.servers import LiveKinto, migrate
-from tests.support.settings import kinto_settings
+from tests.support.servers import LiveKinto
 
 BUCKET, DESTINATION = "/buckets/main-workspace", "/buckets/main/collections/stops"
 SOURCE = f"{BUCKET}/collections/stops"
@@ -32,19 +30,6 @@ _INSERT = """
 INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted)
 SELECT id, %s, 'record', data, from_epoch(epoch), false FROM filling
 """
-
-
-@contextmanager
-def started_postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL of our own, with Kinto's schema in its template."""
-    server = PostgresServer()
-    try:
-        server.start()
-        server.execute(f"CREATE DATABASE {TEMPLATE} ENCODING 'UTF8' TEMPLATE template0")
-        migrate(kinto_settings(server.url(TEMPLATE)))
-        yield server
-    finally:
-        server.stop()
 
 
 @contextmanager

@@ -11,9 +11,8 @@ from tests.support import chromium, faketime, softhsm
 from tests.support.autograph.server import described
 from tests.support.campaigns import CampaignReport
 from tests.support.keys import KeyPair, write_key_pair
-from tests.support.postgres import TEMPLATE, PostgresServer
-from tests.support.servers import LiveKinto, migrate
-from tests.support.settings import kinto_settings
+from tests.support.postgres import PostgresServer
+from tests.support.servers import LiveKinto, started_postgres
 
 ROOT = Path(__file__).resolve().parents[1]
 LOG_TAIL = 20_000
@@ -23,14 +22,8 @@ SERVERS = pytest.StashKey[list[LiveKinto]]()
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """One throw-away PostgreSQL for each pytest worker, with Kinto's schema in a template database."""
-    server = PostgresServer()
-    try:
-        server.start()
-        server.execute(f"CREATE DATABASE {TEMPLATE} ENCODING 'UTF8' TEMPLATE template0")
-        migrate(kinto_settings(server.url(TEMPLATE)))
+    with started_postgres() as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from tests.support.keys import write_key_pair
 from tests.support.servers import ROOT
 from tests.support.settings import guarded_settings
 from tests.support.site import SOURCE, set_status, signer_app
-from tests.support.statements import stated, unstated
+from tests.support.statements import stated, take_the_checks_away, unstated
 from tests.support.states import NAME, make_records, new_key, now_ms, signed_state
 from tests.test_updater_statements import ATTACKS, NOW, Reader
 
@@ -247,9 +247,7 @@ def test_attacks_are_refused_as_from_a_server(reader, attack):
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_reader_without_the_checks_takes_each_of_them(reader, attack, monkeypatch):
     """The control."""
-    for place in ("core.repository", "updater.gather", "updater.reading"):
-        monkeypatch.setattr(f"kinto_signer.{place}.check_published", lambda name, state, trust: (trust.keys[0], None))
-    monkeypatch.setattr("kinto_signer.core.repository.refuse_older", lambda *args: None)
+    take_the_checks_away(monkeypatch)
     reader.hold(reader.held)
     assert reader.given(ATTACKS[attack][1](reader)) == (0, "none")
 

@@ -14,7 +14,7 @@ from kinto_signer.updater import open_cache
 from kinto_signer.updater.cache import SqliteRepository
 from tests.support.hostile import FakeKinto, HostileServer
 from tests.support.keys import write_key_pair
-from tests.support.statements import sealed, stated, statement_for, unstated
+from tests.support.statements import sealed, stated, statement_for, take_the_checks_away, unstated
 from tests.support.states import NAME, make_records, now_ms, signed_state
 
 NOW = now_ms()
@@ -98,9 +98,7 @@ def test_attacks(reader, attack):
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_reader_without_the_checks_takes_each_of_them(reader, attack, monkeypatch):
     """The control: what the classic signature alone does not stop."""
-    for place in ("core.repository", "updater.gather", "updater.reading"):
-        monkeypatch.setattr(f"kinto_signer.{place}.check_published", lambda name, state, trust: (trust.keys[0], None))
-    monkeypatch.setattr("kinto_signer.core.repository.refuse_older", lambda *args: None)
+    take_the_checks_away(monkeypatch)
     reader.hold(reader.held)
     assert reader.gather(ATTACKS[attack][1](reader)) == (0, "none")
 

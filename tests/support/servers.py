@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,7 +21,8 @@ import kinto_http
 import webtest
 from kinto.core.cornice.service import SERVICES
 
-from tests.support.settings import PASSWORD, Settings
+from tests.support.postgres import TEMPLATE, PostgresServer
+from tests.support.settings import PASSWORD, Settings, kinto_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 TETHERED = Path(__file__).with_name("tethered.py")
@@ -267,3 +268,16 @@ def forget_older_servers() -> None:
 
 def authorization(user: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{PASSWORD}".encode()).decode()}
+
+
+@contextlib.contextmanager
+def started_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL of our own, with Kinto's schema in its template."""
+    server = PostgresServer()
+    try:
+        server.start()
+        server.execute(f"CREATE DATABASE {TEMPLATE} ENCODING 'UTF8' TEMPLATE template0")
+        migrate(kinto_settings(server.url(TEMPLATE)))
+        yield server
+    finally:
+        server.stop()
