@@ -57,12 +57,15 @@ def canonical_json(value: Any) -> str:
     return _with_floats(value) if _has_float(value) else _dumps(value)
 
 
-def canonical_parsed(record: Mapping[str, Any]) -> bytes:
+def canonical_parsed(record: Mapping[str, Any], *, plain: bool = False) -> bytes:
     """`canonical_json` of a record that came from a JSON parser, in a quarter of the time.
 
     The standard library's text is the canonical form already where there are no floats, no large integers, no surrogates and no
     deep nesting; where there may be, `canonical_json` decides. Raises what it raises, with the record's id.
+    plain: the parser saw that there is nothing of that (`core.stored_json`).
     """
+    if plain:
+        return plain_json(record)
     try:
         text = _dumps(record)
     except (ValueError, TypeError, RecursionError):  # NaN, no JSON, or nested too deep
@@ -313,8 +316,11 @@ def _has_number(value: Any, largest: int | None) -> bool:
     return False
 
 
-# Made once: `json.dumps` makes another encoder for each value that is written in any other way than its own.
-_dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode
+# Made once: `json.dumps` makes another encoder for each value that is written in any other way than its own. What contains itself
+# is nested too deep.
+_dumps = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False, check_circular=False
+).encode
 
 
 def _with_floats(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, overload
 
@@ -10,6 +9,7 @@ import sqlalchemy
 
 from kinto_signer.core.canonical import Record
 from kinto_signer.core.difference import ReadLater
+from kinto_signer.core.stored_json import StoredJson
 
 PIECE = 2000
 
@@ -25,24 +25,27 @@ def rows(session: Any, uri: str, ids: Iterable[str]) -> Iterator[Record]:
     """The live ones among these, in the order of ids by code point; those that are not there are left out."""
     wanted = sorted(ids)
     for at in range(0, len(wanted), PIECE):
-        found = _records(session.execute(_SOME, {"uri": uri, "ids": wanted[at : at + PIECE]}))
-        yield from sorted(found, key=lambda record: record["id"])
+        found = _parsed(session.execute(_SOME, {"uri": uri, "ids": wanted[at : at + PIECE]}))
+        yield from sorted((record for record, _ in found), key=lambda record: record["id"])
 
 
-def all_rows(session: Any, uri: str, *, in_order: bool = False) -> Iterator[Record]:
-    """Every live record, without holding all of them. in_order: of ids, by code point, which takes a little longer.
+def all_rows(session: Any, uri: str, *, in_order: bool = False) -> Iterator[tuple[Record, bool]]:
+    """Every live record, without holding all of them, and whether it is plain (`StoredJson.parse`).
+
+    in_order: of ids, by code point, which takes a little longer.
 
     One statement, and not page after page: for those PostgreSQL may choose to sort everything each time.
     """
     streaming = {"stream_results": True, "max_row_buffer": PIECE}
-    yield from _records(session.execute(_SORTED if in_order else _ROWS, {"uri": uri}, execution_options=streaming))
+    yield from _parsed(session.execute(_SORTED if in_order else _ROWS, {"uri": uri}, execution_options=streaming))
 
 
-def _records(found: Iterable[Sequence[Any]]) -> Iterator[Record]:
+def _parsed(found: Iterable[Sequence[Any]]) -> Iterator[tuple[Record, bool]]:
+    parse = StoredJson().parse
     for record_id, last_modified, text in found:
-        record: Record = json.loads(text)
+        record, plain = parse(text)
         record["id"], record["last_modified"] = record_id, last_modified
-        yield record
+        yield record, plain
 
 
 class StoredRecords(ReadLater):
@@ -65,7 +68,7 @@ class StoredRecords(ReadLater):
     def __iter__(self) -> Iterator[Record]:
         wanted = frozenset(self.ids)
         with self._storage.client.connect(readonly=True) as session:
-            yield from (record for record in all_rows(session, self._uri, in_order=True) if record["id"] in wanted)
+            yield from (record for record, _ in all_rows(session, self._uri, in_order=True) if record["id"] in wanted)
 
     def only(self, ids: Collection[str]) -> tuple[Record, ...]:
         with self._storage.client.connect(readonly=True) as session:

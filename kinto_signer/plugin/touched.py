@@ -19,11 +19,12 @@ _SERVER = sqlalchemy.text(
     "SELECT oid::text || '@' || pg_postmaster_start_time() FROM pg_database WHERE datname = current_database()"
 )
 # xid is a ring; age() is how far back a number lies on it. What looks newer than it is, after half a turn, is looked at again.
+# Asked once of each row: whether it was touched; what is to be known of those that were is put in front of their ids.
 _TOUCHED = """
-SELECT COALESCE(array_agg(id) FILTER (WHERE {touched}), '{{}}'), count(*) FILTER (WHERE NOT deleted AND NOT ({touched}))
+SELECT array_agg(CASE WHEN deleted THEN '-' ELSE '+' END || id) FILTER (WHERE {touched}), count(*) FILTER (WHERE NOT deleted)
   FROM objects WHERE parent_id = :uri AND resource_name = 'record'
 """
-_SINCE = "age(xmin) <= age(CAST(:oldest AS xid))"
+_SINCE = "age(xmin) <= (SELECT age(CAST(:oldest AS xid)))"
 _BY_OTHERS = " AND xmin <> CAST(:own AS xid)"
 
 
@@ -50,14 +51,26 @@ def same_server(session: Any, since: Moment) -> bool:
     return bool(session.execute(_SERVER).scalar() == since.server)
 
 
-def touched(session: Any, uri: str, since: Moment, *, but_own: bool = False) -> tuple[set[str], int]:
-    """Ids of the records and tombstones that were written at or after `since`, and of some that were just before; and how many
-    live records there are beside them.
+@dataclass(frozen=True)
+class Touched:
+    """ids: of the records and tombstones that were written at or after a moment, and of some that were just before. live: how
+    many records there are; untouched: how many of them are not among `ids`.
+    """
+
+    ids: frozenset[str]
+    live: int
+    untouched: int
+
+
+def touched(session: Any, uri: str, since: Moment, *, but_own: bool = False) -> Touched:
+    """What was written below `uri` since that moment.
 
     but_own: leave out what that transaction itself wrote, whenever it did.
     """
     others = but_own and since.own is not None
     statement = _TOUCHED.format(touched=_SINCE + (_BY_OTHERS if others else ""))
     values = {"uri": uri, "oldest": since.oldest} | ({"own": since.own} if others else {})
-    ids, untouched = session.execute(sqlalchemy.text(statement), values).one()
-    return set(ids), int(untouched)
+    marked, live = session.execute(sqlalchemy.text(statement), values).one()
+    found = marked or []
+    ids = frozenset(one[1:] for one in found)
+    return Touched(ids, int(live), int(live) - sum(one[0] == "+" for one in found))

@@ -34,13 +34,13 @@ T = TypeVar("T")
 
 
 class Source(Protocol):
-    """What is to be published: every live record, read where somebody asks for them."""
+    """What is to be published: every live record, read where somebody asks for them, and how many these are."""
 
     @property
     def records(self) -> Sequence[Record]: ...
 
     @property
-    def empty(self) -> bool: ...
+    def count(self) -> int: ...
 
 
 class Target(Protocol):
@@ -134,7 +134,7 @@ class Authorities:
         target = open_authority(settings, self.name, self.signing.trust(self.resource), self.signing.instance, self._copied)
         seen = target.look(own)
         self._refuse_own_database(settings, own, seen)
-        if seen.state.records and own.timestamp == 0 and source.empty:
+        if seen.state.records and own.timestamp == 0 and not source.count:
             raise ConflictError(
                 f"{self.name}: the authority holds {len(seen.state.records)} records that this signer published, and nothing was "
                 "ever published from here. Nothing was done: it would remove them all. Take them over first: "

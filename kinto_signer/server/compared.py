@@ -40,6 +40,7 @@ class Compared:
         self.touched: frozenset[str] = frozenset()
         self.created: dict[str, int] = {}
         self.since: Moment | None = None
+        self._count: int | None = None
         self.source_part: list[Record]
         self.copy_part: list[Record]
         if self.repository.atomic:
@@ -55,7 +56,7 @@ class Compared:
             found = touched_since(session, kept, self.copy.name) if kept is not None else None
             if kept is not None and found is not None:
                 self.kept, self.touched = kept, found.ids
-                self.source_part, self.copy_part = found.source, found.copy
+                self.source_part, self.copy_part, self._count = found.source, found.copy, found.count
             if found is None or (kept is not None and kept.used >= CHECKED_EVERY):
                 apart = differing(session, *places)
                 many = apart.alone if len(apart.alone) > MANY else {}
@@ -83,10 +84,10 @@ class Compared:
         """All live records of the source."""
         return self.source_part if self.since is None else self.repository.records(self.source.name)
 
-    @property
-    def empty(self) -> bool:
-        """Whether the source has no record."""
-        return not self.source_part and not self.created and not self.repository.count(self.source.name)
+    @cached_property
+    def count(self) -> int:
+        """Of the source's live records."""
+        return self.repository.count(self.source.name) if self._count is None else self._count
 
     def difference(self, copied: tuple[str, ...]) -> Difference:
         """What publishing the source would make of the copy. copied: the attributes that are published beside the records."""

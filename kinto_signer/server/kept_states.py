@@ -71,12 +71,16 @@ class KeptStates:
 
 
 @dataclass(frozen=True)
-class Touched:
-    """What may differ between a source and its copy, by what was written since: the live records of both, and all ids."""
+class TouchedSince:
+    """What may differ between a source and its copy, by what was written since: the live records of both, and all ids.
+
+    count: of the source's live records, touched or not.
+    """
 
     ids: frozenset[str]
     source: list[Record]
     copy: list[Record]
+    count: int
 
 
 def loaded(session: Any, name: str, attributes: Mapping[str, Any], trust: Trust, known: KeptState | None) -> KeptState | None:
@@ -107,40 +111,39 @@ def recorded(name: str, attributes: Mapping[str, Any], trust: Trust) -> tuple[in
     return int(attributes["signed_timestamp"]), Digests(digest, hash_)
 
 
-def touched_since(session: Any, kept: KeptState, copy: str) -> Touched | None:
+def touched_since(session: Any, kept: KeptState, copy: str) -> TouchedSince | None:
     """None where nobody knows what was written since, or where it is much."""
     if not same_server(session, kept.since):
         return None
     places = collection_uri(kept.source), collection_uri(copy)
-    in_source, rest_of_source = touched(session, places[0], kept.since)
-    in_copy, rest_of_copy = touched(session, places[1], kept.since, but_own=True)
-    ids = in_source | in_copy
+    in_source, in_copy = touched(session, places[0], kept.since), touched(session, places[1], kept.since, but_own=True)
+    ids = in_source.ids | in_copy.ids
     if len(ids) > MANY:
         return None
     found = [list(rows(session, uri, ids)) for uri in places]
     untouched = len(kept.form) - sum(1 for record_id in ids if record_id in kept.form)
     besides = (
-        rest_of_source - _count(found[0], in_copy - in_source),
-        rest_of_copy - _count(found[1], in_source - in_copy),
+        in_source.untouched - _count(found[0], in_copy.ids - in_source.ids),
+        in_copy.untouched - _count(found[1], in_source.ids - in_copy.ids),
     )
     if besides != (untouched, untouched):
         return None  # something was removed without a trace
-    return Touched(frozenset(ids), *found)
+    return TouchedSince(ids, found[0], found[1], in_source.live)
 
 
-def _count(records: Iterable[Record], ids: set[str]) -> int:
+def _count(records: Iterable[Record], ids: frozenset[str]) -> int:
     return sum(1 for record in records if record["id"] in ids)
 
 
 def read_form(session: Any, name: str, look: Callable[[Record], None] | None = None) -> Form:
     """The canonical form of the copy as it is stored. Raises UnsignableValue.
 
-    look: is given each record; what it raises is raised.
+    look: is given each record that holds anything to be looked at; what it raises is raised.
     """
     chunks: dict[str, bytes] = {}
-    for record in all_rows(session, collection_uri(name)):
-        chunks[record["id"]] = canonical_parsed(record)
-        if look is not None:
+    for record, plain in all_rows(session, collection_uri(name)):
+        chunks[record["id"]] = canonical_parsed(record, plain=plain)
+        if look is not None and not plain:
             look(record)
     return Form.of((record_id, chunks[record_id]) for record_id in sorted(chunks))
 

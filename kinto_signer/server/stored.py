@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -44,12 +44,13 @@ def read_stored(registry: Any, place: Place, planned: Plan, compared: Compared, 
         copied_as_it_is = not compared.created or not differing(
             session, collection_uri(compared.source.name), collection_uri(place.name)
         )
-    if not copied_as_it_is or not _is_as_planned(form, planned, compared) or len(form) != repository.count(compared.source.name):
+    if not copied_as_it_is or not _is_as_planned(form, planned, compared) or len(form) != compared.count:
         return None
-    content = form.digests(planned.timestamp)
-    kept = KeptState(compared.source.name, form, planned.timestamp, content, compared.since, used=_used(compared))
-    if registry.signer_kept_states.saves:
-        kept = _saved(registry.storage, place, kept, compared.kept)
+    with ThreadPoolExecutor(1) as beside:  # hashing is done outside Python's lock
+        hashing = beside.submit(form.digests, planned.timestamp)
+        version = _save(registry, place, form, planned, compared)
+        content = hashing.result()
+    kept = KeptState(compared.source.name, form, planned.timestamp, content, compared.since, version, _used(compared))
     return Stored(len(form), content, lambda: form.signed_bytes(planned.timestamp), kept)
 
 
@@ -57,11 +58,15 @@ def _used(compared: Compared) -> int:
     return compared.kept.used + 1 if compared.kept is not None and compared.kept.used < CHECKED_EVERY else 0
 
 
-def _saved(storage: Any, place: Place, kept: KeptState, before: KeptState | None) -> KeptState:
+def _save(registry: Any, place: Place, form: Form, planned: Plan, compared: Compared) -> str | None:
+    """For other processes; returns the version in the table, if there is one."""
+    if not registry.signer_kept_states.saves or compared.since is None:
+        return None
+    before = compared.kept
     known = (before.version, before.form) if before is not None and before.version is not None else None
-    with storage.client.connect() as session:
+    with registry.storage.client.connect() as session:
         uri = collection_uri(place.name)
-        return replace(kept, version=save(session, uri, kept.source, kept.timestamp, kept.since, kept.form, known))
+        return save(session, uri, compared.source.name, planned.timestamp, compared.since, form, known)
 
 
 def _form(session: Any, name: str, planned: Plan, compared: Compared, allow_floats: bool) -> Form:
