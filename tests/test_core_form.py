@@ -44,7 +44,7 @@ def test_whatever_changes_it_is_the_form_of_what_is_there(first, following):
         for name, value in changes.items():
             state.pop(name, None)
             state |= {} if value is None else {name: record(name, value)}
-        assert before.proves(timestamp, before_digests, form)
+        assert before.proven(timestamp, before_digests, form) is not None
         timestamp += 1
         assert form.digests(timestamp) == digests(state.values(), timestamp)
         assert form.signed_bytes(timestamp) == signed_bytes(state.values(), timestamp)
@@ -76,7 +76,7 @@ def test_altered_bytes_from_the_change_on_prove_nothing():
         poisoned = altered(form, number)
         changed = poisoned.changed(change)
         right = changed.digests(6000) == form.changed(change).digests(6000)
-        proven = poisoned.proves(5000, signed, changed)
+        proven = poisoned.proven(5000, signed, changed) is not None
         assert proven is (number < 3)  # those in front are not hashed again
         assert right or not proven  # and what is proven is right
 
@@ -86,10 +86,10 @@ def test_altered_hashes_prove_nothing():
     signed = form.digests(5000)
     form._marks[3] = form._marks[2]
     changed = form.changed(as_chunks({IDS[-1]: 2}))
-    assert form.proves(5000, signed, changed)  # the mark in front of the last block is another
+    assert form.proven(5000, signed, changed) is not None  # the mark in front of the last block is another
     changed = form.changed(as_chunks({IDS[6]: 2}))
-    assert not form.proves(5000, signed, changed)
-    assert not form.proves(5000, replace(signed, hash="sha384-other"), form.changed(as_chunks({IDS[-1]: 2})))
+    assert form.proven(5000, signed, changed) is None
+    assert form.proven(5000, replace(signed, hash="sha384-other"), form.changed(as_chunks({IDS[-1]: 2}))) is None
 
 
 def test_what_did_not_change_is_not_hashed_again(monkeypatch):
@@ -100,4 +100,79 @@ def test_what_did_not_change_is_not_hashed_again(monkeypatch):
     monkeypatch.setattr(module, "_after", lambda mark, block, **first: hashed.append(block.ids[0]) or after(mark, block, **first))
     form.changed(as_chunks({IDS[9]: 2})).digests(6000)
     assert hashed == [IDS[8], IDS[10]]
-    assert form.changed({}) is form
+    assert form.changed({}).blocks == form.blocks
+
+
+# --- two copies of one source ------------------------------------------------------------------------------------------------
+
+
+def two_copies(first, differing):
+    """The forms of a copy and of another one with the same records but for `differing`; both were hashed."""
+    state = {name: record(name, value) for name, value in first.items() if value is not None}
+    other = {**state, **{name: record(name, 7) for name in differing}}
+    forms = form_of(state), form_of(other)
+    return (state, other), forms, [form.digests(5000 + number) for number, form in enumerate(forms)]
+
+
+def published(forms, signed, changes):
+    """As S does for a copy and its preview: what was proven and hashed of the one serves the other."""
+    after, like = forms[0].changed(as_chunks(changes[0])), forms[1].sharing(forms[0])
+    proven = forms[0].proven(5000, signed[0], after)
+    after.digests(6000)
+    other = like.changed(as_chunks(changes[1]))
+    proofs = proven, like.proven(5001, signed[1], other, proven)
+    return [proof is not None for proof in proofs], (after, other.sharing(after if proven is not None else None))
+
+
+@pytest.mark.proof
+@settings(max_examples=rounds(200, 5000), deadline=None)
+@given(changes_of_ids, st.sets(st.sampled_from(IDS), max_size=2), st.tuples(changes_of_ids, changes_of_ids))
+def test_whatever_two_copies_share_each_has_its_own_digests(first, differing, changes):
+    states, forms, signed = two_copies(first, differing)
+    proofs, after = published(forms, signed, changes)
+    assert all(proofs)
+    for number, state in enumerate(states):
+        for name, value in changes[number].items():
+            state.pop(name, None)
+            state |= {} if value is None else {name: record(name, value)}
+        assert after[number].digests(6000) == digests(state.values(), 6000)
+        assert after[number].signed_bytes(6000) == signed_bytes(state.values(), 6000)
+
+
+@pytest.mark.proof
+@settings(max_examples=rounds(300, 5000), deadline=None)
+@given(st.data())
+def test_of_two_copies_with_altered_bytes_and_hashes_nothing_wrong_is_proven(data):
+    first, differing = dict.fromkeys(IDS, 1), data.draw(st.sets(st.sampled_from(IDS), max_size=1))
+    states, forms, signed = two_copies(first, differing)
+    poisoned = list(forms)
+    for which, part in data.draw(st.lists(st.tuples(st.sampled_from([0, 1]), st.sampled_from(["bytes", "hash"])), max_size=3)):
+        number = data.draw(st.integers(0, len(forms[which].blocks) - 1))
+        if part == "bytes":
+            poisoned[which] = altered(poisoned[which], number, data.draw(st.integers(0, 1)))
+        else:
+            marks = [*poisoned[which]._marks]
+            marks[number] = marks[data.draw(st.integers(0, len(forms[which].blocks)))]
+            poisoned[which] = Form(poisoned[which].blocks)
+            poisoned[which]._take(marks)
+    changes = [data.draw(changes_of_ids), data.draw(changes_of_ids)]
+    proofs, after = published(poisoned, signed, changes)
+    for number, state in enumerate(states):
+        for name, value in changes[number].items():
+            state.pop(name, None)
+            state |= {} if value is None else {name: record(name, value)}
+        if proofs[number]:
+            assert after[number].digests(6000) == digests(state.values(), 6000)
+
+
+def test_what_was_hashed_of_one_copy_is_not_hashed_of_the_other(monkeypatch):
+    _, forms, signed = two_copies(dict.fromkeys(IDS, 1), ())
+    hashed = []
+    after = module._after
+    monkeypatch.setattr(module, "_after", lambda mark, block, **first: hashed.append(block.ids[0]) or after(mark, block, **first))
+    change = {IDS[9]: 2}
+    proofs, copies = published(forms, signed, (change, change))
+    assert all(proofs)
+    copies[1].digests(6001)
+    assert hashed == [IDS[8], IDS[10]] * 2  # the old ones and the new ones, once each
+    assert all(one is other for one, other in zip(copies[0].blocks, copies[1].blocks, strict=True))

@@ -42,6 +42,11 @@ class _Mark:
     signed: Any
     plain: Any
 
+    def says(self, other: _Mark) -> bool:
+        """Whether both are the same states."""
+        ours, theirs = (self.signed, self.plain), (other.signed, other.plain)
+        return all(one.digest() == another.digest() for one, another in zip(ours, theirs, strict=True))
+
 
 class Form:
     """The canonical forms of all live records of one collection. It never changes: `changed` makes another one.
@@ -53,6 +58,8 @@ class Form:
         self.blocks: tuple[Block, ...] = tuple(blocks)
         self._firsts = [block.ids[0] for block in self.blocks]
         self._marks = [_start()]
+        self._since = 0
+        """The first of the marks that is right if the digests are; those in front of it were taken over unseen."""
 
     @classmethod
     def of(cls, chunks: Iterable[tuple[str, bytes]]) -> Form:
@@ -92,8 +99,6 @@ class Form:
 
         The blocks that nothing changed are the same objects, and what was hashed before the first change is not hashed again.
         """
-        if not changes:
-            return self
         by_block: dict[int, dict[str, bytes | None]] = {}
         for record_id, chunk in changes.items():
             number = max(bisect_right(self._firsts, record_id) - 1, 0)
@@ -104,8 +109,11 @@ class Form:
         for left in by_block.values():  # there was no block yet
             blocks += _cut({record_id: chunk for record_id, chunk in left.items() if chunk is not None})
         other = Form(blocks)
-        other._marks = self._marks[: 1 + _same_blocks(self.blocks, other.blocks)]
+        other._take(self._marks[: 1 + _same_blocks(self.blocks, other.blocks)])
         return other
+
+    def _take(self, marks: list[_Mark]) -> None:
+        self._marks, self._since = marks, len(marks) - 1
 
     def digests(self, timestamp: int) -> Digests:
         """The digests of the collection with the signed `timestamp`, integer milliseconds."""
@@ -117,16 +125,37 @@ class Form:
         plain.update(_tail(timestamp))
         return Digests(signed.digest(), format_hash(plain.digest()))
 
-    def proves(self, timestamp: int, expected: Digests, other: Form) -> bool:
-        """Whether the blocks, from the first one on in which `other` differs, lead to the digests signed with `timestamp`.
+    def proven(self, timestamp: int, expected: Digests, other: Form, like: Form | None = None) -> Form | None:
+        """This form hashed anew, if it leads to the digests signed with `timestamp`; None if it does not.
 
-        other: a form made of this one by `changed`. What both hashes were in front of that block is proven with the rest: it is
-        all that the digests of `other` take from there.
+        Hashed is from the first block on in which `other` differs, a form made of this one by `changed`. What both hashes were in
+        front of that block is proven with the rest: it is all that the digests of `other` take from there.
+        like: a form that was proven; what it hashed of the same blocks is not hashed again.
         """
-        shared = _same_blocks(self.blocks, other.blocks)
         again = Form(self.blocks)
-        again._marks = self._marks[: shared + 1]
-        return again.digests(timestamp) == expected
+        again._take(self._marks[: 1 + _same_blocks(self.blocks, other.blocks)])
+        if like is not None and like._since <= again._since:
+            same = _same_blocks(self.blocks, like.blocks)
+            if again._since < same and like._marks[again._since].says(again._marks[-1]):
+                again._marks += like._marks[again._since + 1 : same + 1]
+        return again if again.digests(timestamp) == expected else None
+
+    def sharing(self, other: Form | None) -> Form:
+        """The same form: blocks that `other` has too, at the same place, are held once, and not hashed again if they are its first.
+
+        other: one whose digests were made, and are right.
+        """
+        if other is None:
+            return self
+        shared = Form(
+            [theirs if ours == theirs else ours for ours, theirs in zip(self.blocks, other.blocks, strict=False)]
+            + list(self.blocks[len(other.blocks) :])
+        )
+        shared._marks, shared._since = self._marks, self._since
+        same = _same_blocks(shared.blocks, other.blocks)
+        if len(shared._marks) <= same < len(other._marks) and other._since <= same:
+            shared._marks, shared._since = other._marks[: same + 1], other._since
+        return shared
 
     def signed_bytes(self, timestamp: int) -> bytes:
         """All that a signature covers, without the prefix."""
