@@ -188,3 +188,36 @@ def test_a_plan_of_what_differs_is_the_plan_of_everything(source, published, gra
         of_all.authorities,
     )
     assert {r["id"]: r for r in of_all.records if r["id"] not in same} == {r["id"]: r for r in of_part.records}
+
+
+@pytest.mark.proof
+@settings(max_examples=rounds(300, 5000), deadline=None)
+@given(
+    steps=st.lists(st.tuples(edits, edits, st.booleans(), st.integers(-50, 5000)), min_size=1, max_size=6),
+    clock=st.integers(0, 9000),
+)
+def test_two_copies_are_given_the_same_timestamps_where_they_may(steps, clock):
+    source, copies = {}, [Place(), Place(clock)]
+    now = edit_clock = 1000
+    for changes, hidden, both, drift in steps:
+        now = max(0, now + drift)
+        dated = {}
+        for number in (0, 1):
+            for record_id, value in changes if number == 0 else hidden:  # SQL in between, behind the signer's back
+                edit_clock += 1
+                source |= {record_id: {"id": record_id, "v": value, "last_modified": edit_clock}}
+            place = copies[number]
+            before, held = place.live(), place.held()
+            planned = plan(list(source.values()), held, [], now, dated=dated)
+            for change in planned.destination:
+                place.write(change)
+            assert content(place.live()) == content(source)
+            assert place.etag == planned.timestamp
+            assert all(change["last_modified"] > held.etag for change in planned.destination)
+            if number and not hidden:
+                for name, record in dated.items():
+                    if before.get(name, {}).get("v") != record["v"] and record["last_modified"] > held.etag:
+                        assert place.live()[name] == record
+            dated = {change["id"]: change for change in planned.destination if not is_tombstone(change)}
+            if not both:
+                break

@@ -318,9 +318,7 @@ def _has_number(value: Any, largest: int | None) -> bool:
 
 # Made once: `json.dumps` makes another encoder for each value that is written in any other way than its own. What contains itself
 # is nested too deep.
-_dumps = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False, check_circular=False
-).encode
+_dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False, check_circular=False).encode
 
 
 def _with_floats(value: Any) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from kinto_signer.core.canonical import Record, format_hash, plain_json, same_content, without_timestamp
 from kinto_signer.core.changeset import TIMESTAMP_MARKER, by_record_id, is_tombstone, tombstone
@@ -36,6 +36,11 @@ class ReadLater(Sequence[Record]):
     @abstractmethod
     def only(self, ids: Collection[str]) -> tuple[Record, ...]:
         """Those of them with these ids."""
+
+    @property
+    @abstractmethod
+    def contents(self) -> Iterator[tuple[str, bytes, int]]:
+        """Of each: its id, `plain_json` of it without its timestamp, and the timestamp (ms)."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +72,6 @@ class Difference:
         return {*created, *(record["id"] for record in self.deleted), *(after["id"] for _, after in self.updated)}
 
     @property
-    def _pairs(self) -> Iterator[tuple[Record | None, Record | None]]:
-        """(before, after) of each record that differs, sorted by id; None where it is not there."""
-        created = ((None, record) for record in self.created)
-        deleted = ((record, None) for record in self.deleted)
-        return heapq.merge(created, self.updated, deleted, key=lambda pair: str((pair[1] or pair[0] or {})["id"]))
-
-    @property
     def size_bytes(self) -> int:
         """What each reader downloads once it is published: bytes of canonical JSON, records and tombstones, nothing around them.
 
@@ -89,14 +87,17 @@ class Difference:
     @cached_property
     def _measured(self) -> tuple[int, str]:
         """Size and digest, in one pass: `created` may be read for it."""
+        if isinstance(self.created, ReadLater):
+            created = (
+                _Line(name, b"", text, len(text) + len(_dated(timestamp))) for name, text, timestamp in self.created.contents
+            )
+        else:
+            created = (_line(None, record) for record in self.created)
+        others = (_line(before, after) for before, after in self.updated), (_line(record, None) for record in self.deleted)
         size, digest = 0, hashlib.sha384()
-        for before, after in self._pairs:
-            old, new = (plain_json(without_timestamp(record)) if record else b"" for record in (before, after))
-            digest.update(old + b" -> " + new + b"\n")
-            if after is not None:
-                size += len(new) + (len(f'"last_modified":{after["last_modified"]},') if "last_modified" in after else 0)
-            elif before is not None:
-                size += len(plain_json(tombstone(before["id"], before.get("last_modified", 0))))
+        for line in heapq.merge(created, *others):
+            size += line.size_bytes
+            digest.update(line.before + b" -> " + line.after + b"\n")
         return size, format_hash(digest.digest())
 
     def only(self, ids: Collection[str]) -> Difference:
@@ -107,6 +108,27 @@ class Difference:
             tuple(pair for pair in self.updated if pair[1]["id"] in ids),
             tuple(record for record in self.deleted if record["id"] in ids),
         )
+
+
+class _Line(NamedTuple):
+    """One record that differs: its content before and after, b"" where it is not there; what readers download of it."""
+
+    id: str
+    before: bytes
+    after: bytes
+    size_bytes: int
+
+
+def _line(before: Record | None, after: Record | None) -> _Line:
+    old, new = (plain_json(without_timestamp(record)) if record else b"" for record in (before, after))
+    if after is not None:
+        return _Line(after["id"], old, new, len(new) + (len(_dated(after["last_modified"])) if "last_modified" in after else 0))
+    gone = before or {}
+    return _Line(gone["id"], old, new, len(plain_json(tombstone(gone["id"], gone.get("last_modified", 0)))))
+
+
+def _dated(timestamp: int) -> str:
+    return f'"last_modified":{timestamp},'
 
 
 def difference(

@@ -141,7 +141,7 @@ class Form:
         return again if again.digests(timestamp) == expected else None
 
     def sharing(self, other: Form | None) -> Form:
-        """The same form: blocks that `other` has too, at the same place, are held once, and not hashed again if they are its first.
+        """The same form: blocks that `other` has too, at the same place, are held once; its first ones are not hashed again.
 
         other: one whose digests were made, and are right.
         """

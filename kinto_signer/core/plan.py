@@ -7,7 +7,7 @@ one, carried by a record or a tombstone in every place, is the one that is signe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -53,19 +53,30 @@ class Plan:
     authorities: list[list[Record]]
 
 
-def plan(source: Sequence[Record], destination: Held, authorities: Sequence[Held], now: int, *, renew: bool = False) -> Plan:
+def plan(
+    source: Sequence[Record],
+    destination: Held,
+    authorities: Sequence[Held],
+    now: int,
+    *,
+    renew: bool = False,
+    dated: Mapping[str, Record] | None = None,
+) -> Plan:
     """Plan the publication of the live records `source`.
 
     destination: S's own signed copy. authorities: the servers that readers use. now: S's clock, integer milliseconds.
-    renew: sign a new timestamp even if no record differs, since the attributes beside the records do.
+    renew: sign a new timestamp even if no record differs, since the attributes beside the records do. dated: records by id that
+    were just written to another copy of the same source: one that is new here as well gets the same timestamp, where it may.
     Content that is the same everywhere keeps its timestamp, so that no difference means no new records. What an
     authority already holds of an earlier, unfinished publication keeps the timestamp it has there.
     Records that are exactly the same in every place need not be listed: they change nothing but `Held.rest`.
     """
     everywhere, places = [destination, *authorities], _distinct([destination, *authorities])
     authorities = places[1:]
-    fresh_timestamp = count(max(now, *(max(place.etag, place.latest) for place in places)) + 1)
-    records = _stamp(source, destination, authorities, fresh_timestamp)
+    newest = max(max(place.etag, place.latest) for place in places)
+    dated = {record_id: record for record_id, record in (dated or {}).items() if record["last_modified"] > newest}
+    fresh_timestamp = count(max(now, newest, latest(list(dated.values()))) + 1)
+    records = _stamp(source, destination, authorities, fresh_timestamp, dated)
     dead = _bury(records, destination, authorities, fresh_timestamp)
     writes = [_missing(records, dead, place) for place in places]
     timestamp = max(latest(records), latest(dead), destination.latest)
@@ -84,7 +95,13 @@ def _distinct(places: Sequence[Held]) -> list[Held]:
     return list({id(place): place for place in places}.values())
 
 
-def _stamp(source: Sequence[Record], destination: Held, authorities: Sequence[Held], fresh: Iterator[int]) -> list[Record]:
+def _stamp(
+    source: Sequence[Record],
+    destination: Held,
+    authorities: Sequence[Held],
+    fresh: Iterator[int],
+    dated: Mapping[str, Record],
+) -> list[Record]:
     """The records to be published, each with the timestamp it will have everywhere."""
     published = by_record_id(destination.records)
     elsewhere = [by_record_id(place.records) for place in authorities]
@@ -92,6 +109,9 @@ def _stamp(source: Sequence[Record], destination: Held, authorities: Sequence[He
     for record in sorted(source, key=lambda record: record["last_modified"]):
         candidates = [place.get(record["id"]) for place in (published, *elsewhere)]
         timestamp = _kept_timestamp(record, candidates, destination, authorities)
+        like = dated.get(record["id"]) if timestamp is None else None
+        if like is not None and same_content(like, record):
+            timestamp = like["last_modified"]
         stamped.append({**record, "last_modified": next(fresh) if timestamp is None else timestamp})
     return stamped
 

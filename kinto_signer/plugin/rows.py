@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import sqlalchemy
 
 from kinto_signer.core.canonical import Record
-from kinto_signer.core.difference import ReadLater
 from kinto_signer.core.stored_json import StoredJson
 
 PIECE = 2000
@@ -17,6 +16,7 @@ _ROWS = sqlalchemy.text("""
 SELECT id, as_epoch(last_modified), data::text
   FROM objects WHERE parent_id = :uri AND resource_name = 'record' AND NOT deleted
 """)
+_TIMESTAMPS = sqlalchemy.text(_ROWS.text.replace(", data::text", ""))
 _SORTED = sqlalchemy.text(f"{_ROWS.text} ORDER BY id")
 _SOME = sqlalchemy.text(f"{_ROWS.text} AND id = ANY(:ids)")
 
@@ -48,28 +48,6 @@ def _parsed(found: Iterable[Sequence[Any]]) -> Iterator[tuple[Record, bool]]:
         yield record, plain
 
 
-class StoredRecords(ReadLater):
-    """The live records of a collection with these ids, read within the current transaction, a piece at a time."""
-
-    def __init__(self, storage: Any, uri: str, ids: Iterable[str]) -> None:
-        self.ids = sorted(ids)
-        self._storage, self._uri = storage, uri
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Record, ...]: ...
-    def __getitem__(self, index: int | slice) -> Record | tuple[Record, ...]:
-        return self.only(self.ids[index]) if isinstance(index, slice) else self.only([self.ids[index]])[0]
-
-    def __iter__(self) -> Iterator[Record]:
-        wanted = frozenset(self.ids)
-        with self._storage.client.connect(readonly=True) as session:
-            yield from (record for record, _ in all_rows(session, self._uri, in_order=True) if record["id"] in wanted)
-
-    def only(self, ids: Collection[str]) -> tuple[Record, ...]:
-        with self._storage.client.connect(readonly=True) as session:
-            return tuple(rows(session, self._uri, ids))
+def timestamps(session: Any, uri: str) -> dict[str, int]:
+    """Of every live record, by id."""
+    return dict(map(tuple, session.execute(_TIMESTAMPS, {"uri": uri})))

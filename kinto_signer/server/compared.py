@@ -14,8 +14,9 @@ from kinto_signer.core.difference import Difference, difference
 from kinto_signer.core.trust import Trust
 from kinto_signer.plugin.comparing import differing
 from kinto_signer.plugin.resources import Place
-from kinto_signer.plugin.rows import StoredRecords, rows
+from kinto_signer.plugin.rows import rows
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
+from kinto_signer.plugin.stored_records import StoredRecords
 from kinto_signer.plugin.touched import Moment, moment
 from kinto_signer.server.kept_states import CHECKED_EVERY, MANY, KeptState, loaded, touched_since
 
@@ -98,7 +99,10 @@ class Compared:
             self.repository.attributes(self.copy.name) or {},
             copied,
         )
-        return replace(found, created=self._stored([*self.created, *(r["id"] for r in found.created)])) if self.created else found
+        if not self.created:
+            return found
+        besides = [record["id"] for record in found.created]
+        return replace(found, created=self._stored([*self.created, *besides]) if besides else self.later)
 
     @property
     def source_stubs(self) -> list[Record]:
@@ -109,8 +113,18 @@ class Compared:
     def read_created(self) -> None:
         """Have those that were only counted in `source_part` too, for whoever needs all of each."""
         if self.created:
-            self.source_part = [*self.source_part, *self._stored(self.created)]
+            self.source_part = [*self.source_part, *self.later]
             self.created = {}
+
+    @cached_property
+    def later(self) -> StoredRecords:
+        """The records `created`."""
+        return self._stored(self.created)
 
     def _stored(self, ids: Iterable[str]) -> StoredRecords:
         return StoredRecords(self.repository.storage, collection_uri(self.source.name), ids)
+
+    def reuse(self, other: Compared) -> None:
+        """Have what was read for another copy of the same source in this transaction."""
+        if self.created and self.created == other.created:
+            self.later = other.later

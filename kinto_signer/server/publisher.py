@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import transaction
@@ -29,7 +29,7 @@ from kinto_signer.server.own import Own
 from kinto_signer.server.places import create_place
 from kinto_signer.server.signed_attributes import SignedAttributes
 from kinto_signer.server.signing import Signing
-from kinto_signer.server.stored import Stored, read_stored
+from kinto_signer.server.stored import Copy, Stored, read_stored
 from kinto_signer.signers import Signature
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class Published:
     deleted: int = 0
     refs: str = "-"
     """What the signers call the signatures in their own logs."""
+    copy: Copy | None = field(default=None, repr=False)
 
 
 class Publisher:
@@ -69,11 +70,13 @@ class Publisher:
         origin: Place | None = None,
         *,
         compared: Compared | None = None,
+        beside: Copy | None = None,
         allow_mass_deletion: bool = False,
     ) -> Published:
         """Sign the records of `origin` (None: of the source) as the destination's content; the push happens before commit.
 
-        compared: the two, if they were compared already. allow_mass_deletion: whatever the setting says.
+        compared: the two, if they were compared already. beside: another copy of `origin` that this request has to do with.
+        allow_mass_deletion: whatever the setting says.
         Raises MassDeletionError, UnsignableValue, SigningError, a VerificationError about what A holds, or what reaching A
         raises; the transaction must then be undone.
         """
@@ -83,6 +86,8 @@ class Publisher:
             Own(self.repository, name, self.signing.copied_attributes(resource)),
         )
         compared = compared or self.compare(resource, origin)
+        if beside is not None:
+            compared.reuse(beside.compared)
         if not allow_mass_deletion:
             self._refuse_mass_deletion(resource, own, compared)
         if compared.partly and own.attributes is not None:
@@ -97,19 +102,20 @@ class Publisher:
         copied = self.repository.attributes(resource.source.name) or {}
         newest = self.repository.etag(resource.source.name) if origin == resource.source and copied else 0
         renew = self._has_to_be_renewed(resource, own, authorities, copied, newest)
-        planned = self._plan(own, authorities, compared, max(now_ms(), newest), renew=renew)
+        dated = {} if beside is None else beside.dated
+        planned = self._plan(own, authorities, compared, max(now_ms(), newest), renew=renew, dated=dated)
         self._refuse_values(resource, planned)
         authorities.plan(planned.authorities)
         self._write(name, planned, compared)
         self._clock.lap("write")
-        content = self._stored(resource, planned, compared)
+        content = self._stored(resource, planned, compared, beside)
         signed = content.digests, self._signatures(resource, content.digests, content.signed_bytes)
         others = [part.seen.state.metadata for part in authorities.parts]
         attributes = self._attributes.publish(resource, planned.timestamp, *signed, resource.source, content.count, others)
         self._clock.lap("sign")
         if authorities.settings:
             _after_other_hooks(self._push, authorities, attributes)
-        published = _summary(planned, compared.copy_part, *signed)
+        published = replace(_summary(planned, compared.copy_part, *signed), copy=Copy(compared, planned, content))
         transaction.get().addAfterCommitHook(self._done, (authorities, published, content.kept))
         return published
 
@@ -123,14 +129,16 @@ class Publisher:
             published = self.repository.count(own.name)
             refuse_mass_deletion(resource.source.name, published=published, deleted=len(deleted), percent=percent)
 
-    def _plan(self, own: Own, authorities: Authorities, compared: Compared, now: int, *, renew: bool) -> Plan:
+    def _plan(
+        self, own: Own, authorities: Authorities, compared: Compared, now: int, *, renew: bool, dated: Mapping[str, Record]
+    ) -> Plan:
         """What differs is enough where every authority holds what S does, or where there is nothing else."""
         if authorities.settings:
             compared.read_created()  # it goes over the network
         if own.part is not None and (own.part.rest == 0 or authorities.are_like(own)):
-            return plan(compared.source_stubs, own.part, authorities.held, now, renew=renew)
+            return plan(compared.source_stubs, own.part, authorities.held, now, renew=renew, dated=dated)
         authorities.look_at_everything(own)
-        return plan(compared.records, own.held, authorities.held, now, renew=renew)
+        return plan(compared.records, own.held, authorities.held, now, renew=renew, dated=dated)
 
     def _write(self, name: str, planned: Plan, compared: Compared) -> None:
         if not self.repository.atomic:
@@ -206,10 +214,10 @@ class Publisher:
             if problem:
                 raise UnsignableValue(f"{problem.why}. Nothing was signed", path=problem.path, record=change["id"])
 
-    def _stored(self, resource: Resource, planned: Plan, compared: Compared) -> Stored:
+    def _stored(self, resource: Resource, planned: Plan, compared: Compared, beside: Copy | None) -> Stored:
         """The destination as it reads now: what is signed is what was stored, not what was meant."""
         floats = self.signing.allow_floats(resource)
-        stored = read_stored(self.registry, resource.destination, planned, compared, allow_floats=floats)
+        stored = read_stored(self.registry, resource.destination, planned, compared, allow_floats=floats, beside=beside)
         if stored is None:
             name = resource.destination.name
             raise SigningError(f"{name}: the storage holds something else than what was written to it. Nothing was signed.")

@@ -32,6 +32,7 @@ from kinto_signer.server.actions import Action
 from kinto_signer.server.batches import Change
 from kinto_signer.server.compared import Compared
 from kinto_signer.server.publisher import Published, Publisher
+from kinto_signer.server.stored import Copy
 
 
 class SignOff:
@@ -130,7 +131,7 @@ class SignOff:
 
     def _request_review(self, old: Status, new: Change) -> None:
         action = self._action(Effect.REQUEST_REVIEW, new.get("last_editor_comment"))
-        self._fill_preview()
+        self._fill_preview(Copy(self._compared))
         self.attributes |= {
             "last_review_request_by": self.user,
             "last_review_request_date": action.date,
@@ -154,7 +155,7 @@ class SignOff:
         published = self.publisher.publish(self.resource, compared=self._compared, allow_mass_deletion=allowed)
         self._published = True
         del self._compared
-        self._fill_preview()
+        self._fill_preview(published.copy)
         if old is Status.TO_REVIEW:
             self.attributes |= {"last_review_by": self.user, "last_review_date": action.date}
         self._signed(published, action.date)
@@ -196,10 +197,10 @@ class SignOff:
     def _signed(self, published: Published, date: str) -> None:
         self.attributes |= {"last_signature_by": self.user, "last_signature_date": date, "hash": published.hash}
 
-    def _fill_preview(self) -> None:
+    def _fill_preview(self, beside: Copy | None = None) -> None:
         preview = self.resource.as_preview
         if preview:
-            self.publisher.publish(preview)
+            self.publisher.publish(preview, beside=beside)
 
     # --- what is known of it -------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from kinto_signer.plugin.resources import Place
 from kinto_signer.plugin.saved_forms import save
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
 from kinto_signer.server.compared import Compared
+from kinto_signer.server.copied_form import copied_form
 from kinto_signer.server.kept_states import CHECKED_EVERY, KeptState, read_form, stored_chunks
 
 logger = logging.getLogger(__name__)
@@ -26,32 +27,70 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stored:
-    """count: of live records. signed_bytes: makes all that is signed. kept: what is to be kept once this was committed."""
+    """count: of live records. signed_bytes: makes all that is signed. kept: what is to be kept once this was committed.
+
+    proven: the form that was kept of the state before, if it was hashed anew and is what was signed.
+    """
 
     count: int
     digests: Digests
     signed_bytes: Callable[[], bytes]
     kept: KeptState | None = None
+    proven: Form | None = None
 
 
-def read_stored(registry: Any, place: Place, planned: Plan, compared: Compared, *, allow_floats: bool) -> Stored | None:
-    """What `place` holds now; None if that is not what was planned. Raises UnsignableValue, also for what was only copied."""
+@dataclass(frozen=True)
+class Copy:
+    """What one request knows of a copy of the source when it publishes another one: read, planned and hashed once for both."""
+
+    compared: Compared
+    planned: Plan | None = None
+    stored: Stored | None = None
+
+    @property
+    def form(self) -> Form | None:
+        """What is stored there now."""
+        return self.stored.kept.form if self.stored is not None and self.stored.kept is not None else None
+
+    @property
+    def proven(self) -> Form | None:
+        """What was stored there before, if that was proven."""
+        return None if self.stored is None else self.stored.proven
+
+    @property
+    def dated(self) -> dict[str, Record]:
+        """What was written there, by id."""
+        written = self.planned.destination if self.planned else ()
+        return {change["id"]: change for change in written if not is_tombstone(change)}
+
+
+def read_stored(
+    registry: Any, place: Place, planned: Plan, compared: Compared, *, allow_floats: bool, beside: Copy | None = None
+) -> Stored | None:
+    """What `place` holds now; None if that is not what was planned. Raises UnsignableValue, also for what was only copied.
+
+    beside: another copy of the same source as it was just found; what was hashed of it is not hashed again.
+    """
     repository = StorageRepository(registry.storage)
     if compared.since is None:
         return _in_memory(repository, place.name, planned)
     with registry.storage.client.connect() as session:
-        form = _form(session, place.name, planned, compared, allow_floats)
-        copied_as_it_is = not compared.created or not differing(
-            session, collection_uri(compared.source.name), collection_uri(place.name)
-        )
-    if not copied_as_it_is or not _is_as_planned(form, planned, compared) or len(form) != compared.count:
+        if compared.created and differing(session, collection_uri(compared.source.name), collection_uri(place.name)):
+            return None
+        form, proven = copied_form(session, place.name, planned, compared), None
+        if form is None:
+            form, proven = _form(session, place.name, planned, compared, allow_floats, beside)
+            if not _is_as_planned(form, planned, compared):
+                return None
+    if len(form) != compared.count:
         return None
-    with ThreadPoolExecutor(1) as beside:  # hashing is done outside Python's lock
-        hashing = beside.submit(form.digests, planned.timestamp)
+    form = form.sharing(beside.form if beside else None)
+    with ThreadPoolExecutor(1) as others:  # hashing is done outside Python's lock
+        hashing = others.submit(form.digests, planned.timestamp)
         version = _save(registry, place, form, planned, compared)
         content = hashing.result()
     kept = KeptState(compared.source.name, form, planned.timestamp, content, compared.since, version, _used(compared))
-    return Stored(len(form), content, lambda: form.signed_bytes(planned.timestamp), kept)
+    return Stored(len(form), content, lambda: form.signed_bytes(planned.timestamp), kept, proven)
 
 
 def _used(compared: Compared) -> int:
@@ -69,24 +108,34 @@ def _save(registry: Any, place: Place, form: Form, planned: Plan, compared: Comp
         return save(session, uri, compared.source.name, planned.timestamp, compared.since, form, known)
 
 
-def _form(session: Any, name: str, planned: Plan, compared: Compared, allow_floats: bool) -> Form:
-    """What is kept, with what was written since, if it proves itself; else everything as it is stored."""
+def _form(
+    session: Any, name: str, planned: Plan, compared: Compared, allow_floats: bool, beside: Copy | None
+) -> tuple[Form, Form | None]:
+    """What is kept, with what was written since, if it proves itself; else everything as it is stored.
+
+    The other one is what was kept, if it proved itself.
+    """
     kept = compared.kept
     if kept is not None:
+        like = beside.proven if beside else None
+        old = kept.form.sharing(like)
         ids = {*compared.touched, *(change["id"] for change in planned.destination)}
-        form = kept.form.changed(stored_chunks(session, name, ids))
-        with ThreadPoolExecutor(1) as beside:  # both hash, which is done outside Python's lock
-            proven = beside.submit(kept.form.proves, kept.timestamp, kept.digests, form)
+        form = old.changed(stored_chunks(session, name, ids))
+        with ThreadPoolExecutor(1) as others:  # both hash, which is done outside Python's lock
+            proving = others.submit(old.proven, kept.timestamp, kept.digests, form, like)
+            form = form.sharing(beside.form if beside else None)
             form.digests(planned.timestamp)
-            sound = proven.result()
-        if sound and kept.used >= CHECKED_EVERY:
-            sound = form.digests(planned.timestamp) == read_form(session, name).digests(planned.timestamp)
-        if sound:
-            return form
+            proven = proving.result()
+        if proven is not None and kept.used >= CHECKED_EVERY:
+            again = read_form(session, name).digests(planned.timestamp)
+            proven = proven if form.digests(planned.timestamp) == again else None
+        if proven is not None:
+            return form, proven
         logger.error(
             "%s: what is kept of it in memory is not what was signed. It is dropped, and everything is read again.", name
         )
-    return read_form(session, name, partial(_refuse_copied, compared.created, allow_floats) if compared.created else None)
+    look = partial(_refuse_copied, compared.created, allow_floats) if compared.created else None
+    return read_form(session, name, look), None
 
 
 def _refuse_copied(created: Collection[str], allow_floats: bool, record: Record) -> None:
