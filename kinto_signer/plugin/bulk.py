@@ -36,11 +36,9 @@ _KNOW_STAGE = "ANALYZE kinto_signer_stage"
 _COPY = "COPY kinto_signer_stage (id, epoch, data, deleted) FROM STDIN"
 
 _NEWEST = """
-SELECT as_epoch(MAX(last_modified)) FROM (
-    SELECT MAX(last_modified) AS last_modified FROM objects WHERE parent_id = :uri AND resource_name = 'record'
-    UNION ALL
-    SELECT last_modified FROM timestamps WHERE parent_id = :uri AND resource_name = 'record'
-) known
+SELECT as_epoch(GREATEST(stored, clock)), stored IS NULL
+  FROM (SELECT MAX(last_modified) AS stored FROM objects WHERE parent_id = :uri AND resource_name = 'record') newest
+  LEFT JOIN (SELECT last_modified AS clock FROM timestamps WHERE parent_id = :uri AND resource_name = 'record') list ON true
 """
 
 _REMOVE_OTHERS = """
@@ -68,9 +66,11 @@ UPDATE objects o
 
 # Kinto's trigger looks for the newest row before each row that is written. Newest first, that is the one that was written first;
 # the other way round it would also walk through whatever a publication that was undone left above it, 100,000 times.
-_UPSERT = """
+_INSERT = """
 INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted)
 SELECT id, :uri, 'record', data, at, deleted FROM {rows} ORDER BY at DESC
+"""
+_OVER = """
     ON CONFLICT (id, parent_id, resource_name)
     DO UPDATE SET data = EXCLUDED.data, deleted = EXCLUDED.deleted, last_modified = EXCLUDED.last_modified
 """
@@ -141,7 +141,7 @@ def _apply_on_postgresql(
         def run(statement: str) -> Any:
             return session.execute(sqlalchemy.text(statement), values)
 
-        newest = run(_NEWEST).scalar() or 0
+        newest, empty = run(_NEWEST).one()
         run("DROP TABLE IF EXISTS pg_temp.kinto_signer_stage")  # a second publication in one transaction
         run(_STAGE)
         with session.connection().connection.cursor() as cursor:
@@ -151,11 +151,11 @@ def _apply_on_postgresql(
             run("SET LOCAL enable_nestloop = off")
         if complete:
             run(_REMOVE_OTHERS)
-        in_order = not changes or changes[0]["last_modified"] > newest
+        in_order = not changes or changes[0]["last_modified"] > (newest or 0)
         if not in_order:
             run(_DROP_SAME)
             run(_STEP_ASIDE)
-        run(_UPSERT.format(rows=_COPIED if copied else _STAGED))
+        run(_INSERT.format(rows=_COPIED if copied else _STAGED) + ("" if empty else _OVER))
         if not in_order and run(_COUNT_BUMPED).scalar():
             run(_BUMPED_ASIDE)
             run(_AS_SENT)

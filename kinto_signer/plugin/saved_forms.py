@@ -96,12 +96,12 @@ def save(session: Any, uri: str, source: str, timestamp: int, since: Moment, for
     """
     made = uuid.uuid4().hex
     if before is not None and before[0] == version(session, uri):
-        known = {id(block) for block in before[1].blocks}
+        known = {block.ids[0]: block for block in before[1].blocks}
         here = {block.ids[0] for block in form.blocks}
         gone = [block.ids[0] for block in before[1].blocks if block.ids[0] not in here]
         if gone:
             session.execute(_DELETE_SOME, {"uri": uri, "firsts": gone})
-        _write(session, uri, (block for block in form.blocks if id(block) not in known))
+        _write(session, uri, (block for block in form.blocks if block != known.get(block.ids[0])))
     else:
         session.execute(_DELETE_ALL, {"uri": uri})
         _write(session, uri, form.blocks)

@@ -18,7 +18,7 @@ from kinto_signer.plugin.rows import rows
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
 from kinto_signer.plugin.stored_records import StoredRecords
 from kinto_signer.plugin.touched import Moment, moment
-from kinto_signer.server.kept_states import CHECKED_EVERY, MANY, KeptState, loaded, touched_since
+from kinto_signer.server.kept_states import CHECKED_EVERY, MANY, KeptState, TouchedSince, loaded, touched_since
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +30,13 @@ class Compared:
     the timestamps, by id, of more records of the source that the copy does not have: so many that they are not read.
     kept: what this process knows of the copy, if all that was written in either place since then is known: `touched`, their ids.
     since: before anything was read; None on memory storage, where both parts are whole. trust: to recognise what was saved of the
-    copy for other processes; without it only what this one keeps is used.
+    copy for other processes; without it only what this one keeps is used. beside: another copy of the same source, compared before in
+    this transaction, while nobody wrote to the source.
     """
 
-    def __init__(self, registry: Any, source: Place, copy: Place, trust: Trust | None = None) -> None:
+    def __init__(
+        self, registry: Any, source: Place, copy: Place, trust: Trust | None = None, beside: Compared | None = None
+    ) -> None:
         self.source, self.copy = source, copy
         self._registry, self._trust = registry, trust
         self.repository = StorageRepository(registry.storage)
@@ -41,7 +44,8 @@ class Compared:
         self.touched: frozenset[str] = frozenset()
         self.created: dict[str, int] = {}
         self.since: Moment | None = None
-        self._count: int | None = None
+        self._found: TouchedSince | None = None
+        self._beside = beside if beside is not None and beside.source == source else None
         self.source_part: list[Record]
         self.copy_part: list[Record]
         if self.repository.atomic:
@@ -54,10 +58,11 @@ class Compared:
         with self._registry.storage.client.connect() as session:
             self.since = moment(session)
             kept = self._known(session)
-            found = touched_since(session, kept, self.copy.name) if kept is not None else None
-            if kept is not None and found is not None:
+            like = self._beside._found if self._beside is not None else None
+            self._found = found = touched_since(session, kept, self.copy.name, like) if kept is not None else None
+            if found is not None:
                 self.kept, self.touched = kept, found.ids
-                self.source_part, self.copy_part, self._count = found.source, found.copy, found.count
+                self.source_part, self.copy_part = found.source, found.copy
             if found is None or (kept is not None and kept.used >= CHECKED_EVERY):
                 apart = differing(session, *places)
                 many = apart.alone if len(apart.alone) > MANY else {}
@@ -88,7 +93,7 @@ class Compared:
     @cached_property
     def count(self) -> int:
         """Of the source's live records."""
-        return self.repository.count(self.source.name) if self._count is None else self._count
+        return self.repository.count(self.source.name) if self._found is None else self._found.in_source.live
 
     def difference(self, copied: tuple[str, ...]) -> Difference:
         """What publishing the source would make of the copy. copied: the attributes that are published beside the records."""
@@ -119,12 +124,9 @@ class Compared:
     @cached_property
     def later(self) -> StoredRecords:
         """The records `created`."""
+        if self._beside is not None and self._beside.created == self.created:
+            return self._beside.later
         return self._stored(self.created)
 
     def _stored(self, ids: Iterable[str]) -> StoredRecords:
         return StoredRecords(self.repository.storage, collection_uri(self.source.name), ids)
-
-    def reuse(self, other: Compared) -> None:
-        """Have what was read for another copy of the same source in this transaction."""
-        if self.created and self.created == other.created:
-            self.later = other.later

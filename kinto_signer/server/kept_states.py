@@ -20,7 +20,7 @@ from kinto_signer.plugin import saved_forms
 from kinto_signer.plugin.last_kept import LastKept
 from kinto_signer.plugin.rows import all_rows, rows
 from kinto_signer.plugin.storage import collection_uri
-from kinto_signer.plugin.touched import Moment, same_server, touched
+from kinto_signer.plugin.touched import Moment, Touched, same_server, touched
 
 OVERHEAD_BYTES = 200
 """What Python needs around the canonical form of each record."""
@@ -74,13 +74,14 @@ class KeptStates:
 class TouchedSince:
     """What may differ between a source and its copy, by what was written since: the live records of both, and all ids.
 
-    count: of the source's live records, touched or not.
+    state: what was kept of the copy. in_source: what was written in the source.
     """
 
+    state: KeptState
     ids: frozenset[str]
     source: list[Record]
     copy: list[Record]
-    count: int
+    in_source: Touched
 
 
 def loaded(session: Any, name: str, attributes: Mapping[str, Any], trust: Trust, known: KeptState | None) -> KeptState | None:
@@ -111,12 +112,19 @@ def recorded(name: str, attributes: Mapping[str, Any], trust: Trust) -> tuple[in
     return int(attributes["signed_timestamp"]), Digests(digest, hash_)
 
 
-def touched_since(session: Any, kept: KeptState, copy: str) -> TouchedSince | None:
-    """None where nobody knows what was written since, or where it is much."""
+def touched_since(session: Any, kept: KeptState, copy: str, beside: TouchedSince | None = None) -> TouchedSince | None:
+    """None where nobody knows what was written since, or where it is much.
+
+    beside: what was just found about another copy; it is not asked again of the same source since the same moment.
+    """
     if not same_server(session, kept.since):
         return None
     places = collection_uri(kept.source), collection_uri(copy)
-    in_source, in_copy = touched(session, places[0], kept.since), touched(session, places[1], kept.since, but_own=True)
+    if beside is not None and (beside.state.source, beside.state.since.oldest) == (kept.source, kept.since.oldest):
+        in_source = beside.in_source
+    else:
+        in_source = touched(session, places[0], kept.since)
+    in_copy = touched(session, places[1], kept.since, but_own=True)
     ids = in_source.ids | in_copy.ids
     if len(ids) > MANY:
         return None
@@ -128,7 +136,7 @@ def touched_since(session: Any, kept: KeptState, copy: str) -> TouchedSince | No
     )
     if besides != (untouched, untouched):
         return None  # something was removed without a trace
-    return TouchedSince(ids, found[0], found[1], in_source.live)
+    return TouchedSince(kept, ids, found[0], found[1], in_source)
 
 
 def _count(records: Iterable[Record], ids: frozenset[str]) -> int:

@@ -60,9 +60,10 @@ class Publisher:
         self._attributes = SignedAttributes(self.signing, self.repository)
         self._clock = Clock()
 
-    def compare(self, resource: Resource, origin: Place | None = None) -> Compared:
+    def compare(self, resource: Resource, origin: Place | None = None, beside: Copy | None = None) -> Compared:
         """`origin` (None: the source) and the destination, for a publication."""
-        return Compared(self.registry, origin or resource.source, resource.destination, self.signing.trust(resource))
+        trust, like = self.signing.trust(resource), beside.compared if beside else None
+        return Compared(self.registry, origin or resource.source, resource.destination, trust, like)
 
     def publish(
         self,
@@ -85,9 +86,7 @@ class Publisher:
             Authorities(self.registry, resource),
             Own(self.repository, name, self.signing.copied_attributes(resource)),
         )
-        compared = compared or self.compare(resource, origin)
-        if beside is not None:
-            compared.reuse(beside.compared)
+        compared = compared or self.compare(resource, origin, beside)
         if not allow_mass_deletion:
             self._refuse_mass_deletion(resource, own, compared)
         if compared.partly and own.attributes is not None:
@@ -104,7 +103,7 @@ class Publisher:
         renew = self._has_to_be_renewed(resource, own, authorities, copied, newest)
         dated = {} if beside is None else beside.dated
         planned = self._plan(own, authorities, compared, max(now_ms(), newest), renew=renew, dated=dated)
-        self._refuse_values(resource, planned)
+        self._refuse_values(resource, planned, compared)
         authorities.plan(planned.authorities)
         self._write(name, planned, compared)
         self._clock.lap("write")
@@ -198,8 +197,11 @@ class Publisher:
         check(name, state, trust)
         return len(state.records)
 
-    def _refuse_values(self, resource: Resource, planned: Plan) -> None:
-        """What was stored before the plugin was there is looked at now, and what every reader would refuse."""
+    def _refuse_values(self, resource: Resource, planned: Plan, compared: Compared) -> None:
+        """What was stored before the plugin was there is looked at now, and what every reader would refuse.
+
+        The values of what is copied without being sent are looked at where it is read.
+        """
         if planned.timestamp > now_ms() + FUTURE_TOLERANCE_MS:
             raise NotYetValidError(
                 f"{resource.destination.name}: the timestamps here or on the authority are so far ahead of this machine's clock "
@@ -209,8 +211,9 @@ class Publisher:
             )
         if any(record["id"] == TIMESTAMP_MARKER for record in planned.records):
             raise UnsignableValue("this id is kept for the signer; delete the record", path="$.id", record=TIMESTAMP_MARKER)
+        floats = self.signing.allow_floats(resource)
         for change in planned.destination:
-            problem = find_problem(change, allow_floats=self.signing.allow_floats(resource))
+            problem = find_problem(change, allow_floats=floats) if change["id"] not in compared.created else None
             if problem:
                 raise UnsignableValue(f"{problem.why}. Nothing was signed", path=problem.path, record=change["id"])
 
