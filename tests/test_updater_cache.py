@@ -35,7 +35,7 @@ from kinto_signer.errors import (
     VerificationError,
 )
 from kinto_signer.updater import catalogue, open_cache
-from kinto_signer.updater.cache import FORMAT, SqliteRepository
+from kinto_signer.updater.cache import SqliteRepository
 from kinto_signer.updater.gather import Gathering
 from kinto_signer.updater.reading import open_for_update
 from kinto_signer.updater.saved import save
@@ -117,7 +117,7 @@ def test_reading_while_an_update_runs(directory):
     """A program that keeps the cache open sees the old state until the commit, then the new one."""
     with open_cache(directory) as cache:
         repository = SqliteRepository(directory, TRUST)
-        with repository._writing({}) as connection:
+        with repository.file.writing({}) as connection:
             connection.execute("DELETE FROM record")
             assert cache.records(NAME) == OLD.records
             connection.execute("ROLLBACK")
@@ -395,7 +395,7 @@ def test_the_digests_are_what_finds_damage(directory, monkeypatch):
 
 def test_a_newer_format(directory):
     with contextlib.closing(sqlite3.connect(directory / "collections.sqlite")) as connection:
-        connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
+        connection.execute(f"PRAGMA user_version = {catalogue.FORMAT + 1}")
     before = (directory / "collections.sqlite").read_bytes()
     with open_cache(directory) as cache, pytest.raises(NewerFormatError, match="upgrade"):
         cache.records(NAME)

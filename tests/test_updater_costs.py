@@ -15,8 +15,7 @@ from kinto_signer.core import packed
 from kinto_signer.core.canonical import canonical_parsed, digests
 from kinto_signer.core.changeset import Content, tombstone
 from kinto_signer.errors import CorruptCacheError, VerificationError
-from kinto_signer.updater import cache as cache_module
-from kinto_signer.updater import catalogue, highest, left, open_cache, rows
+from kinto_signer.updater import cache_file, catalogue, highest, left, open_cache, rows
 from kinto_signer.updater.cache import SqliteRepository
 from kinto_signer.updater.gather import Gathering
 from kinto_signer.updater.highest import read_marks, write_marks
@@ -50,7 +49,7 @@ def directory(tmp_path):
 def statements(monkeypatch):
     """The SQL that ran on the cache, with its values."""
     ran = []
-    connect = cache_module.connect
+    connect = cache_file.connect
 
     @contextlib.contextmanager
     def traced(*arguments):
@@ -58,7 +57,7 @@ def statements(monkeypatch):
             connection.set_trace_callback(ran.append)
             yield connection
 
-    monkeypatch.setattr(cache_module, "connect", traced)
+    monkeypatch.setattr(cache_file, "connect", traced)
     return ran
 
 
@@ -174,7 +173,7 @@ def test_what_was_found_out_is_not_used_for_another_state(directory):
     repository.summary(NAME, difference).digests()
     renewed = signed_state(KEY, list(OLD.changes), note="renewed")
     SqliteRepository(directory, TRUST).apply(NAME, dataclasses.replace(renewed, changes=[], since=OLD.timestamp))
-    assert not repository._found.is_of(repository.catalogue()[NAME], difference)
+    assert not repository._found.is_of(repository.file.catalogue()[NAME], difference)
     repository.apply(NAME, difference)
     with open_cache(directory, TRUST.keys) as cache:
         assert cache.records(NAME) == NEW.records
@@ -300,7 +299,7 @@ def test_a_poisoned_cache_is_never_served_and_is_repaired(directory, what, unnot
 def test_once_a_day_every_byte_is_looked_at(directory, monkeypatch):
     poison(directory, "row", unnoticed=True)
     later = time.time() + left.EXAMINED_FOR_S
-    monkeypatch.setattr(cache_module.time, "time", lambda: later)
+    monkeypatch.setattr(cache_file.time, "time", lambda: later)
     assert gather(directory, OLD)[0].error is None
     with open_cache(directory, TRUST.keys) as cache:
         assert cache.records(NAME) == OLD.records

@@ -229,7 +229,7 @@ def reset(options: Options, collections: tuple[str, ...], accept_older: bool) ->
         for name in collections:
             highest = repository.highest(check_name(name))
             if not highest:
-                raise NotFoundError(f"{name} is not in {repository.path}: nothing was dropped.")
+                raise NotFoundError(f"{name} is not in {repository.file.path}: nothing was dropped.")
             (repository.forget if accept_older else repository.wipe)(name)
             outcomes.append({"collection": name, "highest": 0 if accept_older else highest, "accept_older": accept_older})
             if options.format != "json":

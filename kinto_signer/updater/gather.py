@@ -121,12 +121,12 @@ class Gathering:
         repository = SqliteRepository(self.settings.cache)
         if self._examined:
             return repository
-        remove_leftovers(repository.path)
-        remove_leftovers(repository.marks_path)
+        remove_leftovers(repository.file.path)
+        remove_leftovers(repository.file.marks_path)
         remove_leftovers(repository.history.path)
         self._examined = True
         try:
-            repository.look_after(in_full=self.examine)
+            repository.file.look_after(in_full=self.examine)
         except CorruptCacheError as error:
             self._put_aside(repository, error)
         return repository
@@ -156,8 +156,8 @@ class Gathering:
 
     def _put_aside(self, repository: SqliteRepository, error: CorruptCacheError) -> None:
         stamp = datetime.fromtimestamp(self.clock(), UTC).strftime("%Y%m%dT%H%M%SZ")
-        aside = repository.move_aside(stamp)
-        kept = "kept" if repository.marks_path.exists() else "LOST: an older state would not be recognised this time"
+        aside = repository.file.move_aside(stamp)
+        kept = "kept" if repository.file.marks_path.exists() else "LOST: an older state would not be recognised this time"
         logger.error(
             "%s [%s] It was moved to %s and everything is fetched again; the highest verified timestamps are %s.",
             error.message,

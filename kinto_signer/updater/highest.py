@@ -20,7 +20,7 @@ from kinto_signer.updater.left import Left
 
 @dataclass(frozen=True)
 class Marks:
-    """highest: by collection, integer milliseconds. header: of the SQLite file as it was written last (see cache.py).
+    """highest: by collection, integer milliseconds. header: of the SQLite file as it was written last (see cache_file.py).
 
     left: how we left that file (see `left.py`); None where it is not known to be as we left it.
     """

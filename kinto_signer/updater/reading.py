@@ -54,7 +54,7 @@ class Cache:
 
     @property
     def path(self) -> Path:
-        return self._repository.path
+        return self._repository.file.path
 
     def names(self) -> list[str]:
         """The collections that are held, as ``bucket/collection``."""
@@ -158,7 +158,7 @@ def open_cache(
     if directory.is_file():
         directory = directory.parent
     repository = SqliteRepository(directory)
-    if not repository.path.exists():
+    if not repository.file.path.exists():
         raise NotFoundError(f"There is no cache in {directory}. Run `kinto-updater gather-changes --cache {directory}`.")
     return Cache(repository, policies, now)
 
