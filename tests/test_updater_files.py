@@ -597,7 +597,7 @@ def test_export_replaces_no_link_and_no_device(held, reader, place):
 
 
 def test_export_says_what_a_large_file_needs(held, reader, monkeypatch, capsys):
-    monkeypatch.setattr("kinto_signer.cli.updater.DEFAULT_MAX_SIZE_MIB", 0)
+    monkeypatch.setattr("kinto_signer.cli.held.DEFAULT_MAX_SIZE_MIB", 0)
     assert output.run(updater.cli, ["export", NAME, str(reader.file), "--cache", str(reader.cache)]) == 0
     assert "needs `max_size_mib`" in capsys.readouterr().err
 

@@ -62,6 +62,11 @@ def error_object(error: KintoSignerError) -> dict[str, Any]:
     return found
 
 
+def with_name(name: str, error: KintoSignerError) -> str:
+    """An error as text that says which collection, or which file, it is about."""
+    return str(error) if name in error.message else f"{name}: {error}"
+
+
 def print_json(value: Mapping[str, Any]) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=1))
 
