@@ -199,7 +199,7 @@ def _sound(where: str, name: str, state: Changeset, thresholds: Thresholds) -> l
     if validity.first(Kind.STATEMENT) is None:  # then nothing here says when it was signed last
         validity = replace(validity, signed_at=None)
     ends = [f"; {end.what} ends {iso(end.ends)}" for kind in (Kind.STATEMENT, Kind.CERTIFICATE) if (end := validity.first(kind))]
-    said = f"verifies: {len(state.records)} records, signed {iso(state.timestamp)}{''.join(ends)}"
+    said = f"verifies: {state.count} records, signed {iso(state.timestamp)}{''.join(ends)}"
     too_soon = [warned(where, complaint.reason, _renew(complaint), name) for complaint in complaints(validity, thresholds, now)]
     return [fine(where, said, name), *too_soon]
 

@@ -6,9 +6,11 @@ import kinto
 import pytest
 import transaction
 
+from kinto_signer.authority.stored import StoredStates
 from kinto_signer.core.changeset import EMPTY, Changeset, tombstone
 from kinto_signer.core.repository import Middleware
 from kinto_signer.errors import ConflictError
+from kinto_signer.plugin.kept import KeptForms
 from kinto_signer.plugin.storage import StorageRepository
 from tests.support.contract import RepositoryContract
 from tests.support.settings import kinto_settings
@@ -71,22 +73,24 @@ def test_pages_are_put_together(repository, monkeypatch):
     assert [record["id"] for record in repository.records(NAME)] == sorted(f"r{i}" for i in range(30) if i != 3)
 
 
-def test_one_writer_at_a_time(create_database):
+@pytest.mark.parametrize("whose", [StorageRepository, lambda storage: StoredStates(storage, KeptForms())], ids=["S", "A"])
+def test_one_writer_at_a_time(create_database, whose):
     """PostgreSQL only: on memory the tween keeps writers apart."""
     application = kinto.main({}, **kinto_settings(create_database()))
     repository = StorageRepository(application.registry.storage)
+    locks = whose(application.registry.storage)
     repository.ensure_bucket("main")
     repository.set_attributes(NAME, {})
     repository.set_attributes("main/other", {})
     transaction.commit()
-    repository.lock(NAME, 0.2)
+    locks.lock(NAME, 0.2)
     outcomes = []
 
     def another():
         try:
-            repository.lock("main/other", 0.2)
-            repository.lock("main/unknown", 0.2)
-            repository.lock(NAME, 0.2)
+            locks.lock("main/other", 0.2)
+            locks.lock("main/unknown", 0.2)
+            locks.lock(NAME, 0.2)
         except ConflictError as error:
             outcomes.append(error.message)
             repository.set_attributes("main/other", {"still": "usable"})

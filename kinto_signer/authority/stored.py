@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy
-from kinto.core.storage.exceptions import BackendError, ObjectNotFoundError, ReadonlyError
+from kinto.core.storage.exceptions import ObjectNotFoundError, ReadonlyError
 from kinto.core.storage.postgresql.client import PostgreSQLClient
 from sqlalchemy.orm import scoped_session, sessionmaker
 
@@ -24,6 +23,7 @@ from kinto_signer.errors import (
     StoredStateError,
     UnsignableValue,
 )
+from kinto_signer.plugin import locking
 from kinto_signer.plugin.kept import Forms, KeptForms
 from kinto_signer.plugin.resources import Place
 from kinto_signer.plugin.storage import NOTES, StorageRepository, collection_uri, notes_uri
@@ -60,19 +60,8 @@ class StoredStates:
         """
         if not self.repository.atomic:
             return
-        try:
-            with self.storage.client.connect() as session, session.begin_nested():
-                session.execute(sqlalchemy.text(f"SET LOCAL lock_timeout = {int(timeout_s * 1000)}"))
-                session.execute(
-                    sqlalchemy.text("SELECT pg_advisory_xact_lock(hashtextextended(:uri, 0))"), {"uri": collection_uri(name)}
-                )
-                session.execute(sqlalchemy.text("SET LOCAL lock_timeout = 0"))
-        except BackendError as error:
-            if "lock timeout" not in str(error.original).lower():
-                raise
-            raise ConflictError(
-                f"{name}: another publication did not end within {timeout_s:g} s. Nothing was stored; try again."
-            ) from error
+        busy = ConflictError(f"{name}: another publication did not end within {timeout_s:g} s. Nothing was stored; try again.")
+        locking.lock(self.storage, locking.URI, {"uri": collection_uri(name)}, timeout_s, busy)
 
     def held(self, name: str) -> Held:
         attributes = self.repository.attributes(name)

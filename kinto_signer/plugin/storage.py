@@ -8,28 +8,18 @@ from typing import Any
 
 import sqlalchemy
 from kinto.core.storage import Filter, Sort
-from kinto.core.storage.exceptions import BackendError, ObjectNotFoundError
+from kinto.core.storage.exceptions import ObjectNotFoundError
 from kinto.core.utils import COMPARISON
 
 from kinto_signer.core.canonical import Record
 from kinto_signer.core.changeset import EMPTY, TIMESTAMP_MARKER, Changeset, by_record_id, is_tombstone
 from kinto_signer.core.plan import Held, is_exactly
 from kinto_signer.errors import LockedError
+from kinto_signer.plugin import locking
 
 PAGE = 2000
 HIGHEST = "highest_timestamp"
 """Attribute of a collection that was wiped: the greatest timestamp that was ever applied to it."""
-
-# One round trip. The savepoint keeps the transaction usable where somebody else has the lock.
-_LOCK = """
-SAVEPOINT kinto_signer_lock;
-SET LOCAL lock_timeout = {timeout_ms};
-SELECT 1 FROM objects WHERE resource_name = 'collection' AND parent_id = :bucket AND id = :collection FOR UPDATE;
-SET LOCAL lock_timeout = 0;
-RELEASE SAVEPOINT kinto_signer_lock
-"""
-_UNDO_LOCK = sqlalchemy.text("ROLLBACK TO SAVEPOINT kinto_signer_lock")
-
 
 NOTES = "kinto-signer"
 """Resource of what the plugins remember beside a collection. It is stored outside ``/buckets``, and outlives the collection."""
@@ -150,21 +140,12 @@ class StorageRepository:
         if not self.atomic:
             return
         bucket, _, collection = name.partition("/")
-        try:
-            with self.storage.client.connect() as session:
-                statements = sqlalchemy.text(_LOCK.format(timeout_ms=int(timeout_s * 1000)))
-                try:
-                    session.execute(statements, {"bucket": f"/buckets/{bucket}", "collection": collection})
-                except sqlalchemy.exc.OperationalError:
-                    session.execute(_UNDO_LOCK)
-                    raise
-        except BackendError as error:
-            if "lock timeout" not in str(error.original).lower():
-                raise
-            raise LockedError(
-                f"{name} is being published or edited by another request, which did not end within {timeout_s:g} s. "
-                "Nothing was changed; try again."
-            ) from error
+        busy = LockedError(
+            f"{name} is being published or edited by another request, which did not end within {timeout_s:g} s. "
+            "Nothing was changed; try again."
+        )
+        values = {"bucket": f"/buckets/{bucket}", "id": collection}
+        locking.lock(self.storage, locking.OBJECT_OF_COLLECTION, values, timeout_s, busy)
 
     def lock_everything(self) -> None:
         """Keep the other workers' start-up out until the transaction ends. Nothing to do on memory storage."""

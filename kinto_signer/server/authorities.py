@@ -134,9 +134,9 @@ class Authorities:
         target = open_authority(settings, self.name, self.signing.trust(self.resource), self.signing.instance, self._copied)
         seen = target.look(own)
         self._refuse_own_database(settings, own, seen)
-        if seen.state.records and own.timestamp == 0 and not source.count:
+        if seen.state.count and own.timestamp == 0 and not source.count:
             raise ConflictError(
-                f"{self.name}: the authority holds {len(seen.state.records)} records that this signer published, and nothing was "
+                f"{self.name}: the authority holds {seen.state.count} records that this signer published, and nothing was "
                 "ever published from here. Nothing was done: it would remove them all. Take them over first: "
                 "`kinto-signer bootstrap --ini FILE`."
             )

@@ -107,4 +107,4 @@ def _fill(registry: Any, resource: Resource) -> str:
     repository.set_attributes(source, {**copied, "status": Status.SIGNED.value})
     writers = " ".join(registry.signing.settings.get("auto_create_resources_principals"))
     who = f"; {source} may be written by {writers}" if made else ""
-    return f"{len(state.records)} records of {state.timestamp} verified and taken over from {best.authority.url}{who}"
+    return f"{state.count} records of {state.timestamp} verified and taken over from {best.authority.url}{who}"
