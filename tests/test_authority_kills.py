@@ -16,6 +16,9 @@ from tests.support.campaigns import rounds
 from tests.support.phases import IDLE, PHASES, Notes
 from tests.support.publishing_site import Site
 from tests.support.servers import ROOT
+from tests.support.unmeasured import unmeasured  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 DWELL_S = 0.06
 SEED = 20_260_711

@@ -13,6 +13,9 @@ from kinto_signer.errors import VerificationError
 from tests.support.campaigns import rounds
 from tests.support.publishing_site import CHANGESET, URI, Published, Site, digest, parse
 from tests.support.states import NAME
+from tests.support.unmeasured import unmeasured  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 READERS = 16
 

@@ -15,6 +15,9 @@ from tests.support.publishing_site import CHANGESET, URI, parse
 from tests.support.servers import ROOT
 from tests.support.settings import PASSWORD, guarded_settings
 from tests.support.states import NAME, make_records, now_ms, signed_state, trust_in
+from tests.support.unmeasured import unmeasured  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 WRITERS = 16
 SAMPLERS = 2

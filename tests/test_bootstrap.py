@@ -1,23 +1,38 @@
 """S starts from A: what A holds is verified with S's own keys and taken over, with A's timestamps."""
 
 import json
+import logging
 import subprocess
 import sys
 
 import pytest
+import requests
 
+from kinto_signer.cli import output
+from kinto_signer.cli.signer import cli
 from kinto_signer.core.changeset import by_record_id
 from tests.support.keys import write_key_pair
-from tests.support.servers import ROOT, write_ini
+from tests.support.servers import ROOT, LiveKinto, forget_older_servers, write_ini
 from tests.support.settings import PASSWORD, authority_settings, signer_settings
 from tests.support.site import DESTINATION, SOURCE, attributes, set_status, signer_app
 
 NAME = {"bucket": "main", "collection": "regions"}
 
 
+@pytest.fixture(scope="module")
+def plain_kinto():
+    with LiveKinto(authority_settings(), includes="kinto.plugins.flush", name="authority") as server:
+        yield server
+
+
 @pytest.fixture
-def authority(live_kinto):
-    return live_kinto(authority_settings(), name="authority")
+def authority(plain_kinto):
+    """A, with nothing in it."""
+    if plain_kinto.running():
+        requests.post(f"{plain_kinto.url}/__flush__", timeout=60).raise_for_status()
+    else:
+        plain_kinto.start()
+    return plain_kinto
 
 
 @pytest.fixture
@@ -115,6 +130,23 @@ def run_bootstrap(ini, *flags):
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
+@pytest.fixture
+def run_here(capsys, caplog):
+    """``run_here(ini, …)`` does the same in this process; on `stderr` also what is logged."""
+    kintos = logging.getLogger("kinto.core.storage.postgresql.client")
+    before = kintos.level
+
+    def run(ini, *flags):
+        forget_older_servers()
+        caplog.clear()
+        code = output.run(cli, ["bootstrap", "--ini", str(ini), *flags])
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(flags, code, printed.out, printed.err + caplog.text)
+
+    yield run
+    kintos.setLevel(before)
+
+
 def test_the_command(key_pair, authority, published, create_database, tmp_path):
     ini, database = tmp_path / "signer.ini", create_database()
     write_ini(ini, signer_settings(key_pair.private, database=database, authority=authority.url))
@@ -127,29 +159,29 @@ def test_the_command(key_pair, authority, published, create_database, tmp_path):
     assert by_record_id(app.get(f"{DESTINATION}/records").json["data"]) == published
 
 
-def test_the_command_refuses_what_it_cannot_do(key_pair, authority, published, create_database, postgres, tmp_path):
-    done = run_bootstrap(tmp_path / "nothing.ini")
+def test_the_command_refuses_what_it_cannot_do(key_pair, authority, published, create_database, postgres, tmp_path, run_here):
+    done = run_here(tmp_path / "nothing.ini")
     assert done.returncode == 2
     ini = tmp_path / "memory.ini"
     write_ini(ini, signer_settings(key_pair.private, authority=authority.url))
-    done = run_bootstrap(ini)
+    done = run_here(ini)
     assert done.returncode == 2
     assert "in memory" in done.stderr
     write_ini(ini, signer_settings(key_pair.private, database=create_database()))
-    done = run_bootstrap(ini)
+    done = run_here(ini)
     assert (done.returncode, "nothing to start from" in done.stderr) == (2, True)
     write_ini(ini, signer_settings(key_pair.private, database=postgres.create_database("template0"), authority=authority.url))
-    done = run_bootstrap(ini)
+    done = run_here(ini)
     assert (done.returncode, "kinto migrate" in done.stderr) == (2, True)
     authority.client("signer").patch_record(**NAME, id="r1", data={"n": 666})
     write_ini(ini, signer_settings(key_pair.private, database=create_database(), authority=authority.url))
-    done = run_bootstrap(ini)
+    done = run_here(ini)
     assert done.returncode == 3
     assert "[hash-mismatch]" in done.stderr
     assert PASSWORD not in done.stderr
 
 
-def test_one_that_fails_does_not_stop_the_others(key_pair, authority, create_database, tmp_path):
+def test_one_that_fails_does_not_stop_the_others(key_pair, authority, create_database, tmp_path, run_here):
     app = signer_app(key_pair, database=create_database(), authority=authority.url)
     for name in ("other", "regions"):
         app.put_json(f"/buckets/main-workspace/collections/{name}", {})
@@ -160,7 +192,7 @@ def test_one_that_fails_does_not_stop_the_others(key_pair, authority, create_dat
     owner.patch_bucket(id="main", permissions={"read": ["system.Authenticated"]})
     ini = tmp_path / "signer.ini"
     write_ini(ini, signer_settings(key_pair.private, database=create_database(), authority=authority.url))
-    done = run_bootstrap(ini, "--format", "json")
+    done = run_here(ini, "--format", "json")
     assert done.returncode == 3
     found = json.loads(done.stdout)["done"]
     assert found[0]["error"]["reason"] == "hash-mismatch"
@@ -183,7 +215,7 @@ def test_buckets_and_collections_are_created_at_start_up(key_pair, storage_url):
     app.get("/buckets/a/collections/x/records", status=401)
 
 
-def test_the_command_says_what_is_wrong_with_the_file(key_pair, authority, tmp_path):
+def test_the_command_says_what_is_wrong_with_the_file(key_pair, authority, tmp_path, run_here):
     """Each in one line, without a traceback."""
     ini = tmp_path / "signer.ini"
     settings = signer_settings(key_pair.private, database="postgresql://nobody@127.0.0.1:1/none", authority=authority.url)
@@ -198,10 +230,10 @@ def test_the_command_says_what_is_wrong_with_the_file(key_pair, authority, tmp_p
     ):
         broken = tmp_path / "broken.ini"
         broken.write_text(text)
-        done = run_bootstrap(broken)
+        done = run_here(broken)
         assert done.returncode == 2, done.stderr
         assert words in done.stderr
         assert "Traceback" not in done.stderr
     write_ini(ini, {name: value for name, value in settings.items() if name != "kinto.includes"})
-    done = run_bootstrap(ini)
+    done = run_here(ini)
     assert (done.returncode, "kinto_signer is not in its kinto.includes" in done.stderr) == (2, True)

@@ -15,6 +15,9 @@ from kinto_signer.remote import RemoteRepository
 from kinto_signer.transport import Deadline, Session
 from tests.support.servers import ROOT
 from tests.support.settings import authority_settings, signer_settings
+from tests.support.unmeasured import unmeasured  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 SOURCE = {"bucket": "main-workspace", "collection": "regions"}
 DESTINATION = {"bucket": "main", "collection": "regions"}

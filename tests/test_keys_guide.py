@@ -26,7 +26,10 @@ from tests.support.servers import ROOT, LiveKinto
 from tests.support.settings import PASSWORD, guarded_settings, signer_settings
 from tests.support.statements import stated
 from tests.support.states import make_records, now_ms, signed_state
+from tests.support.unmeasured import unmeasured  # noqa: F401
 from tests.support.workflow_site import principal
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 AUTHORITY = "https://a.example.org/v1"
 PAGE = ROOT / "docs" / "keys.rst"

@@ -15,6 +15,9 @@ from tests.support.chromium import chromium
 from tests.support.kinto_admin import BUILD, KintoAdmin
 from tests.support.servers import ROOT
 from tests.support.settings import PASSWORD, guarded_settings, kinto_settings, shipped_settings
+from tests.support.unmeasured import unmeasured  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 SOURCE = "/buckets/main-workspace/collections/stops"
 DESTINATION = "/buckets/main/collections/stops"

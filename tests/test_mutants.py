@@ -8,6 +8,9 @@ import pytest
 
 from tests.support.campaigns import IN_FULL
 from tests.support.servers import ROOT
+from tests.support.unmeasured import unmeasured  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 SAMPLE = "decide: rule"
 """`make test` makes some only."""

@@ -17,6 +17,9 @@ from tests.support.searching import Search, forms
 from tests.support.servers import LiveKinto
 from tests.support.softhsm import MISSING, PIN, SoftHsm, find_module
 from tests.support.talking import ACCOUNT, DATABASE, EDITOR, PASSPHRASE, READER, SOURCE, WRONG, Run, public_pem
+from tests.support.unmeasured import unmeasured  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 # --- the search ----------------------------------------------------------------------------------------------------------------
 

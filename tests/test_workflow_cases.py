@@ -27,8 +27,11 @@ import pytest
 
 from kinto_signer.core.trust import Trust, load_public_key
 from tests.support.stored import Stored
+from tests.support.unmeasured import unmeasured  # noqa: F401
 from tests.support.workflow_cases import BUCKET, GROUP_NAMES, PERMITTED, SOURCE, Site, make_states, read_cases
 from tests.support.workflow_effects import problems
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 CASES = read_cases()
 BY_COMBINATION = {case.combination: case for case in CASES}

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,9 @@ TESTS = {
     "server/publisher.py": ("test_mass_deletion", "test_workflow_rules"),
 }
 """What is run against the mutants of a module, in this order: no more than they need."""
+
+ON_SHARED_SITES = ("test_workflow_batches", "test_workflow_rules", "test_workflow_properties")
+"""Tests of `tests.support.workflow_site`."""
 
 SLOW_FIXTURES = {"postgres", "database", "create_database", "live_kinto"}
 
@@ -263,12 +266,11 @@ def run(made: Sequence[Mutant], folder: Path, jobs: int, instead: Sequence[str] 
     """The survivors. Exits where the tests fail without a mutant. instead: tests for all, and no rows."""
     os.chdir(ROOT)
     logging.disable(logging.WARNING)  # thousands of refusals
-    _make_ready()
+    _make_ready(test for mutant in made for test in _tests(mutant, instead))
     rows = Rows(folder) if instead is None and any(mutant.path.endswith(WITH_ROWS) for mutant in made) else None
 
     def against(mutant: Mutant) -> tuple[tuple[str, ...], Rows | None]:
-        tests = TESTS[mutant.path.removeprefix("kinto_signer/")] if instead is None else tuple(instead)
-        return tests, rows if mutant.path.endswith(WITH_ROWS) else None
+        return _tests(mutant, instead), rows if mutant.path.endswith(WITH_ROWS) else None
 
     originals = Forks(folder, jobs, _exit_if_it_failed)
     for tests, some_rows in {against(mutant) for mutant in made}:
@@ -288,13 +290,18 @@ def run(made: Sequence[Mutant], folder: Path, jobs: int, instead: Sequence[str] 
     return sorted(survivors, key=lambda mutant: (mutant.path, mutant.line))
 
 
-def _make_ready() -> None:
-    """Sites that tests share, made once for all processes; whoever looks for a failing sequence needs no shorter one."""
+def _tests(mutant: Mutant, instead: Sequence[str] | None) -> tuple[str, ...]:
+    return TESTS[mutant.path.removeprefix("kinto_signer/")] if instead is None else tuple(instead)
+
+
+def _make_ready(tests: Iterable[str]) -> None:
+    """What `tests` share, loaded and made once for all processes; whoever looks for a failing sequence needs no shorter one."""
     hypothesis.settings.register_profile("mutants", phases=[hypothesis.Phase.generate], report_multiple_bugs=False)
     hypothesis.settings.load_profile("mutants")
     site = importlib.import_module("tests.support.workflow_site").sequence_site
-    for settings in itertools.product((True, False), repeat=3):
-        site(*settings)
+    if any(test.startswith(ON_SHARED_SITES) for test in tests):
+        for settings in itertools.product((True, False), repeat=3):
+            site(*settings)
 
 
 def _exit_if_it_failed(tests: str, failed: str | None) -> None:
