@@ -345,19 +345,27 @@ def test_what_differs_is_what_differs_when_everything_is_compared(app, key_pair,
             assert_published(app, key_pair)
 
 
-def test_more_than_is_read_at_once_is_copied_inside_the_database(app, key_pair, monkeypatch):
+def create_many(app, record, count):
+    """Records `s1`, `s2` … in the source, of which nothing is kept."""
+    run(
+        app,
+        "INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted) "
+        "SELECT 's' || n, :uri, 'record', CAST(:data AS jsonb), from_epoch(1000 + n), false FROM generate_series(1, :count) n",
+        uri=SOURCE,
+        data=json.dumps(record),
+        count=count,
+    )
+
+
+# keys are sorted, so that the timestamp is in the middle of the first form, and ends the other two
+@pytest.mark.parametrize("record", [{"n": 1, "text": "\u2028 \x7f \\ \t 東京"}, {"a": {"last_modified": 5}}, {}])
+def test_more_than_is_read_at_once_is_copied_inside_the_database(app, key_pair, monkeypatch, record):
     monkeypatch.setattr(comparing, "MANY", 5)
     put(app, *names(4))
     publish(app)
     put(app, "r02", value=5)
     app.delete(f"{SOURCE}/records/r03")
-    run(
-        app,
-        "INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted) SELECT 's' || n, :uri, 'record', "
-        "jsonb_build_object('n', n, 'text', :text), from_epoch(1000 + n), false FROM generate_series(1, 30) n",
-        uri=SOURCE,
-        text="\u2028 \x7f \\ \t 東京",
-    )
+    create_many(app, record, 30)
     found = app.get(f"{SOURCE}/diff?_limit=100").json["data"]
     assert (len(found["created"]), len(found["updated"]), len(found["deleted"])) == (30, 1, 1)
     states(app).forget()
@@ -371,13 +379,7 @@ def test_more_than_is_read_at_once_is_copied_inside_the_database(app, key_pair, 
 @pytest.mark.parametrize("value", ["1.5", "9007199254740993", '{"a": [-9007199254740993]}'])
 def test_values_of_what_is_only_copied_are_looked_at(app, monkeypatch, value):
     monkeypatch.setattr(comparing, "MANY", 2)
-    run(
-        app,
-        "INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted) "
-        "SELECT 's' || n, :uri, 'record', CAST(:data AS jsonb), from_epoch(1000 + n), false FROM generate_series(1, 9) n",
-        uri=SOURCE,
-        data=f'{{"n": {value}}}',
-    )
+    create_many(app, {"n": json.loads(value)}, 9)
     before = app.get(DESTINATION).json
     answer = set_status(app, "to-sign", status=400)
     assert (answer.json["details"]["record"][0], answer.json["details"]["reason"]) == ("s", "unsignable")

@@ -149,11 +149,17 @@ def _is_as_planned(form: Form, planned: Plan, compared: Compared) -> bool:
     for change in planned.destination:
         chunk = form.chunk(change["id"])
         if change["id"] in compared.created:
-            if chunk is None or f'"last_modified":{change["last_modified"]},'.encode() not in chunk:
+            if chunk is None or not _says(chunk, change["last_modified"]):
                 return False
         elif chunk != (None if is_tombstone(change) else canonical_parsed(change)):
             return False
     return True
+
+
+def _says(chunk: bytes, timestamp: int) -> bool:
+    """Whether a record's canonical form has this timestamp; it may be what ends it."""
+    said = f'"last_modified":{timestamp}'.encode()
+    return chunk.endswith(said + b"}") or said + b"," in chunk
 
 
 def _in_memory(repository: StorageRepository, name: str, planned: Plan) -> Stored | None:
