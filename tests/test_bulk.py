@@ -107,6 +107,15 @@ def test_a_first_publication(bulk):
     bulk.assert_as_kinto_writes(state)
 
 
+def test_ids_that_mean_something_to_copy(bulk):
+    """Kinto's own rule lets a line break at the end pass; other generators of ids have other rules."""
+    ids = ["a\n", "a\tb", "a\\n", "a\r", "\\.", "\\N", "é\u2028"]
+    state = [{"id": odd, "last_modified": T + number, "n": 1} for number, odd in enumerate(ids)]
+    state += [tombstone_of(odd + odd, T + 10 + number) for number, odd in enumerate(ids)]
+    bulk.apply(state)
+    bulk.assert_as_kinto_writes(state)
+
+
 def test_an_empty_one(bulk):
     bulk.apply([], timestamp=T)
     bulk.assert_as_kinto_writes([])

@@ -357,6 +357,19 @@ def create_many(app, record, count):
     )
 
 
+def test_an_id_that_ends_with_a_line_break(app, key_pair, database, monkeypatch):
+    """Kinto takes it. It cannot be told from two ids in the table, where the form is left alone then."""
+    put(app, *names(4), "a%0A")
+    publish(app)
+    assert_published(app, key_pair)
+    monkeypatch.setattr(comparing, "MANY", 1)
+    other = signer_app(key_pair, database=database, collection=False)
+    put(other, "b%0A", "c%0A", value=1)
+    publish(other)
+    assert_published(other, key_pair)
+    assert "a\n" in {record["id"] for record in source(app)}
+
+
 # keys are sorted, so that the timestamp is in the middle of the first form, and ends the other two
 @pytest.mark.parametrize("record", [{"n": 1, "text": "\u2028 \x7f \\ \t 東京"}, {"a": {"last_modified": 5}}, {}])
 def test_more_than_is_read_at_once_is_copied_inside_the_database(app, key_pair, monkeypatch, record):

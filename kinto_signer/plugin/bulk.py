@@ -21,6 +21,8 @@ PIECE = 2**18
 """Characters that are handed to PostgreSQL at once."""
 
 _compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+"""What ends a field or a line of COPY's. Kinto takes ids that end with a line break."""
 
 MANY = 1000
 """From here on, joins are not done row by row: fresh rows have no statistics that would tell PostgreSQL so."""
@@ -204,10 +206,11 @@ class _Lines:
     @staticmethod
     def _written(changes: Iterable[Record], without_content: Collection[str]) -> Iterator[str]:
         for change in changes:
+            head = f"{change['id'].translate(_ESCAPED)}\t{change['last_modified']}"
             if change["id"] in without_content:
-                yield f"{change['id']}\t{change['last_modified']}\t\\N\tf\n"
+                yield f"{head}\t\\N\tf\n"
                 continue
             dead = is_tombstone(change)
             stored = {"deleted": True} if dead else {k: v for k, v in change.items() if k not in ("id", "last_modified")}
             data = _compact(stored).replace("\\", "\\\\")
-            yield f"{change['id']}\t{change['last_modified']}\t{data}\t{'t' if dead else 'f'}\n"
+            yield f"{head}\t{data}\t{'t' if dead else 'f'}\n"
