@@ -22,6 +22,7 @@ from kinto_signer.server import kept_states, signoff
 from kinto_signer.server.compared import Compared
 from tests.support.campaigns import rounds
 from tests.support.editing import independently_verified
+from tests.support.keys import write_key_pair
 from tests.support.site import DESTINATION, SOURCE, set_status, signer_app
 from tests.support.states import TEXTS
 
@@ -231,7 +232,8 @@ def test_a_table_that_makes_no_sense_is_left_alone(app, key_pair, database, stat
         assert_published(other, key_pair)
 
 
-def test_a_digest_that_nobody_signed_proves_nothing(app, key_pair, database):
+@pytest.mark.parametrize("verified", [True, False])
+def test_a_digest_that_nobody_signed_proves_nothing(app, key_pair, database, monkeypatch, caplog, verified):
     """Who alters the bytes and the recorded digest: the signature is not one over that."""
     put(app, *names(20))
     publish(app)
@@ -249,8 +251,27 @@ def test_a_digest_that_nobody_signed_proves_nothing(app, key_pair, database):
     )
     other = signer_app(key_pair, database=database, collection=False)
     put(other, "r07", value=1)
-    answer = set_status(other, "to-sign", status=503)
-    assert answer.json["details"]["reason"] == "bad-signature"
+    if verified:
+        publish(other)
+        assert_published(other, key_pair)
+        assert "what is kept of it proves nothing" in caplog.text
+        return
+    monkeypatch.setattr(kept_states, "check_signed", lambda *args, **options: None)
+    publish(other)
+    with pytest.raises(InvalidSignature):  # without the check they would be signed
+        assert_published(other, key_pair)
+
+
+def test_a_key_that_is_not_known_any_more(app, key_pair, database, tmp_path):
+    """A process that has another key does not believe what was saved, and publishes all the same."""
+    put(app, *names(8))
+    publish(app)
+    (tmp_path / "next").mkdir()
+    pair = write_key_pair(tmp_path / "next")
+    other = signer_app(pair, database=database, collection=False)
+    put(other, "r07", value=1)
+    publish(other)
+    assert_published(other, pair)
 
 
 def test_what_was_not_committed_is_not_kept(app, key_pair, monkeypatch):

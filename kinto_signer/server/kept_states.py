@@ -7,6 +7,7 @@ keeps nothing, or has something wrong in its memory, reads everything and signs 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +17,14 @@ from kinto_signer.core.canonical import Digests, Record, canonical_parsed, parse
 from kinto_signer.core.form import Form
 from kinto_signer.core.published import CLAIM
 from kinto_signer.core.trust import Trust, check_signed
+from kinto_signer.errors import TryLaterError, VerificationError
 from kinto_signer.plugin import saved_forms
 from kinto_signer.plugin.last_kept import LastKept
 from kinto_signer.plugin.rows import all_rows, rows
 from kinto_signer.plugin.storage import collection_uri
 from kinto_signer.plugin.touched import Moment, Touched, same_server, touched
+
+logger = logging.getLogger(__name__)
 
 OVERHEAD_BYTES = 200
 """What Python needs around the canonical form of each record."""
@@ -87,13 +91,18 @@ class TouchedSince:
 def loaded(session: Any, name: str, attributes: Mapping[str, Any], trust: Trust, known: KeptState | None) -> KeptState | None:
     """What is known of the signed copy `name`: `known`, of this process, unless another one has published since and saved more.
 
-    attributes: of the copy. What they say was signed last is verified with `trust`, and what is loaded has to give that digest.
+    attributes: of the copy. What they say was signed last is verified with `trust`, and what is loaded has to give that digest. Where
+    it does not verify, as after a key was replaced, nothing is loaded.
     """
     uri = collection_uri(name)
     saved_version = saved_forms.version(session, uri)
     if saved_version is None or (known is not None and known.version == saved_version):
         return known
-    signed = recorded(name, attributes, trust)
+    try:
+        signed = recorded(name, attributes, trust)
+    except (VerificationError, TryLaterError) as error:
+        logger.warning("%s: what is kept of it proves nothing, and everything is read: %s", name, error)
+        return None
     found = saved_forms.load(session, uri) if signed is not None else None
     if found is None or signed is None or found.timestamp != signed[0]:
         return known
@@ -101,15 +110,16 @@ def loaded(session: Any, name: str, attributes: Mapping[str, Any], trust: Trust,
 
 
 def recorded(name: str, attributes: Mapping[str, Any], trust: Trust) -> tuple[int, Digests] | None:
-    """Timestamp and digests of the last publication, as the copy's attributes record them; None if they do not.
+    """Timestamp and digests of the last publication, as the copy's attributes record them; None if they do not, or not all of it.
 
     Raises a VerificationError where the signature is not one over that digest.
     """
     digest, hash_ = parse_hash((attributes.get(CLAIM) or {}).get("digest")), attributes.get("hash")
-    if digest is None or not isinstance(hash_, str):
+    timestamp = attributes.get("signed_timestamp")
+    if digest is None or not isinstance(hash_, str) or not isinstance(timestamp, int):
         return None  # signed by a peer, which keeps no digest
     check_signed(name, signature.entries(attributes), digest, trust, metadata=attributes)
-    return int(attributes["signed_timestamp"]), Digests(digest, hash_)
+    return timestamp, Digests(digest, hash_)
 
 
 def touched_since(session: Any, kept: KeptState, copy: str, beside: TouchedSince | None = None) -> TouchedSince | None:
