@@ -3,6 +3,7 @@
 import json
 import random
 from contextlib import closing
+from dataclasses import replace
 
 import psycopg2
 import pytest
@@ -17,6 +18,7 @@ from kinto_signer.core.form import Block, Form
 from kinto_signer.core.published import COPIED_ATTRIBUTES
 from kinto_signer.plugin import saved_forms
 from kinto_signer.plugin.storage import StorageRepository
+from kinto_signer.plugin.touched import can_tell, moment
 from kinto_signer.server import compared as comparing
 from kinto_signer.server import kept_states, signoff
 from kinto_signer.server.compared import Compared
@@ -211,6 +213,7 @@ def test_altered_bytes_in_the_table_are_never_signed(app, key_pair, database, ca
     [
         "UPDATE kinto_signer_forms SET oldest = 'x', own = 'y'",
         "UPDATE kinto_signer_forms SET oldest = '99999999999'",
+        "UPDATE kinto_signer_forms SET oldest = '99999999999999999999', own = '5000000000'",
         "UPDATE kinto_signer_forms SET signed_timestamp = signed_timestamp + 1",
         "UPDATE kinto_signer_forms SET server = 'another'",
         "UPDATE kinto_signer_forms SET source = 'main-workspace/other'",
@@ -230,6 +233,26 @@ def test_a_table_that_makes_no_sense_is_left_alone(app, key_pair, database, stat
         put(other, "r07", value=value)
         publish(other)
         assert_published(other, key_pair)
+
+
+def test_more_transactions_ago_than_postgresql_counts(app, key_pair, monkeypatch):
+    """After half a turn of the ring of transaction numbers, rows that were written since look older than the last publication."""
+    put(app, *names(8))
+    publish(app)
+    with app.app.registry.storage.client.connect() as session:
+        since = moment(session)
+        assert can_tell(session, since)
+        monkeypatch.setattr("kinto_signer.plugin.touched.HALF_A_TURN", 100)
+        assert not can_tell(session, replace(since, oldest=str(int(since.oldest) - 200)))
+    transaction.commit()
+    put(app, "r07", value=1)
+    # where the number of 2^31 transactions ago lies on the ring
+    run(app, "UPDATE kinto_signer_forms SET oldest = pg_current_xact_id()::text::bigint + 2^31::bigint - 1000")
+    states(app).forget()
+    monkeypatch.setattr(kept_states, "can_tell", lambda *args: True)
+    publish(app)
+    with pytest.raises(AssertionError):  # without that question the edit would never be published
+        assert_published(app, key_pair)
 
 
 @pytest.mark.parametrize("verified", [True, False])

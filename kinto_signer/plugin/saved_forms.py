@@ -47,7 +47,7 @@ INSERT INTO kinto_signer_form_blocks VALUES %s
 """
 _DELETE_ALL = sqlalchemy.text("DELETE FROM kinto_signer_form_blocks WHERE uri = :uri")
 _DELETE_SOME = sqlalchemy.text("DELETE FROM kinto_signer_form_blocks WHERE uri = :uri AND first_id = ANY(:firsts)")
-_NUMBER = re.compile("[0-9]{1,10}")
+_NUMBER = re.compile("[0-9]{1,19}")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def version(session: Any, uri: str) -> str | None:
 def load(session: Any, uri: str) -> SavedForm | None:
     """What the last publication left there; None where there is nothing, or nothing that makes sense."""
     head = session.execute(_HEAD, {"uri": uri}).one_or_none()
-    if head is None or not all(_NUMBER.fullmatch(number) for number in (head.oldest, head.own or "0")):
+    if head is None or not _is_number(head.oldest, 2**63) or not _is_number(head.own or "0", 2**32):
         return None
     blocks: list[Block] = []
     for ids, forms in session.execute(_BLOCKS, {"uri": uri}):
@@ -87,6 +87,10 @@ def load(session: Any, uri: str) -> SavedForm | None:
         blocks.append(block)
     since = Moment(head.oldest, head.own, head.server)
     return SavedForm(head.version, head.source, head.signed_timestamp, since, Form(blocks))
+
+
+def _is_number(text: str, end: int) -> bool:
+    return _NUMBER.fullmatch(text) is not None and int(text) < end
 
 
 def save(session: Any, uri: str, source: str, timestamp: int, since: Moment, form: Form, before: tuple[str, Form] | None) -> str:

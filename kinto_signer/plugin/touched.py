@@ -12,19 +12,23 @@ from typing import Any
 import sqlalchemy
 
 _NOW = sqlalchemy.text("""
-SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text, pg_current_xact_id_if_assigned()::xid::text,
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text, pg_current_xact_id_if_assigned()::xid::text,
        (SELECT oid::text FROM pg_database WHERE datname = current_database()) || '@' || pg_postmaster_start_time()
 """)
-_SERVER = sqlalchemy.text(
-    "SELECT oid::text || '@' || pg_postmaster_start_time() FROM pg_database WHERE datname = current_database()"
-)
+_KNOWN = sqlalchemy.text("""
+SELECT oid::text || '@' || pg_postmaster_start_time() = :server
+       AND pg_snapshot_xmax(pg_current_snapshot())::text::numeric - CAST(:oldest AS numeric) BETWEEN 0 AND :half_a_turn
+  FROM pg_database WHERE datname = current_database()
+""")
+HALF_A_TURN = 2**31 - 2**24
+"""Transactions after which PostgreSQL cannot tell older from newer rows by their numbers, less those that may come meanwhile."""
 # xid is a ring; age() is how far back a number lies on it. What looks newer than it is, after half a turn, is looked at again.
 # Asked once of each row: whether it was touched; what is to be known of those that were is put in front of their ids.
 _TOUCHED = """
 SELECT array_agg(CASE WHEN deleted THEN '-' ELSE '+' END || id) FILTER (WHERE {touched}), count(*) FILTER (WHERE NOT deleted)
   FROM objects WHERE parent_id = :uri AND resource_name = 'record'
 """
-_SINCE = "age(xmin) <= (SELECT age(CAST(:oldest AS xid)))"
+_SINCE = "age(xmin) <= (SELECT age(CAST(CAST(:oldest AS xid8) AS xid)))"
 _BY_OTHERS = " AND xmin <> CAST(:own AS xid)"
 
 
@@ -32,9 +36,9 @@ _BY_OTHERS = " AND xmin <> CAST(:own AS xid)"
 class Moment:
     """A moment within a transaction.
 
-    oldest: the number of the oldest transaction that was open then: those before it were all visible. own: of the transaction
-    itself, None while it has not written anything. server: which database that was, of which start of PostgreSQL: the numbers of
-    another one, also of one that was put in its place, say nothing.
+    oldest: the number of the oldest transaction that was open then, which never comes again: those before it were all visible.
+    own: as rows have it, of the transaction itself; None while it has not written anything. server: which database that was, of
+    which start of PostgreSQL: the numbers of another one, also of one that was put in its place, say nothing.
     """
 
     oldest: str
@@ -47,8 +51,10 @@ def moment(session: Any) -> Moment:
     return Moment(*session.execute(_NOW).one())
 
 
-def same_server(session: Any, since: Moment) -> bool:
-    return bool(session.execute(_SERVER).scalar() == since.server)
+def can_tell(session: Any, since: Moment) -> bool:
+    """Whether `touched` knows what was written since: it is the same server, and not too long ago."""
+    values = {"server": since.server, "oldest": since.oldest, "half_a_turn": HALF_A_TURN}
+    return bool(session.execute(_KNOWN, values).scalar())
 
 
 @dataclass(frozen=True)

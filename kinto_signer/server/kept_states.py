@@ -22,7 +22,7 @@ from kinto_signer.plugin import saved_forms
 from kinto_signer.plugin.last_kept import LastKept
 from kinto_signer.plugin.rows import all_rows, rows
 from kinto_signer.plugin.storage import collection_uri
-from kinto_signer.plugin.touched import Moment, Touched, same_server, touched
+from kinto_signer.plugin.touched import Moment, Touched, can_tell, touched
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def touched_since(session: Any, kept: KeptState, copy: str, beside: TouchedSince
 
     beside: what was just found about another copy; it is not asked again of the same source since the same moment.
     """
-    if not same_server(session, kept.since):
+    if not can_tell(session, kept.since):
         return None
     places = collection_uri(kept.source), collection_uri(copy)
     if beside is not None and (beside.state.source, beside.state.since.oldest) == (kept.source, kept.since.oldest):
