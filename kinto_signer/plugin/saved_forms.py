@@ -33,6 +33,12 @@ _CREATE = (
     # They are read whole and at once: unpacking them would take longer than reading.
     "ALTER TABLE kinto_signer_form_blocks ALTER ids SET STORAGE EXTERNAL, ALTER forms SET STORAGE EXTERNAL",
 )
+_USABLE = sqlalchemy.text("""
+SELECT count(*) = 8
+  FROM unnest(ARRAY['kinto_signer_forms', 'kinto_signer_form_blocks']) AS name,
+       unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
+ WHERE has_table_privilege(to_regclass(name), privilege)
+""")
 _VERSION = sqlalchemy.text("SELECT version FROM kinto_signer_forms WHERE uri = :uri")
 _HEAD = sqlalchemy.text("SELECT version, source, signed_timestamp, oldest, own, server FROM kinto_signer_forms WHERE uri = :uri")
 _BLOCKS = sqlalchemy.text("SELECT ids, forms FROM kinto_signer_form_blocks WHERE uri = :uri ORDER BY first_id")
@@ -62,10 +68,18 @@ class SavedForm:
 
 
 def create(storage: Any) -> None:
-    """Make the tables where they are missing. Raises Kinto's BackendError where that is not allowed."""
+    """Make the tables where they are missing. Raises Kinto's BackendError where that is not allowed.
+
+    Those that are there are left alone: to alter one is to wait for whoever reads it, such as a back-up.
+    """
     with storage.client.connect() as session:
-        for statement in _CREATE:
+        for statement in () if usable(session) else _CREATE:
             session.execute(sqlalchemy.text(statement))
+
+
+def usable(session: Any) -> bool:
+    """Whether the tables are there, and ours to write."""
+    return bool(session.execute(_USABLE).scalar())
 
 
 def version(session: Any, uri: str) -> str | None:

@@ -76,7 +76,7 @@ class Compared:
     def _known(self, session: Any) -> KeptState | None:
         known: KeptState | None = self._registry.signer_kept_states.get(self.copy.name)
         attributes = self.repository.attributes(self.copy.name)
-        if self._trust is not None and attributes is not None and self._registry.signer_kept_states.saves:
+        if self._trust is not None and attributes is not None and self._registry.signer_kept_states.saves_in(session):
             known = loaded(session, self.copy.name, attributes, self._trust, known)
         return known if known is not None and known.source == self.source.name else None
 

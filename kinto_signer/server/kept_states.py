@@ -55,7 +55,7 @@ class KeptState:
 class KeptStates:
     """By the name of the signed copy. One object serves all threads; what it hands out never changes.
 
-    saves: whether there is a table in which forms are saved for other processes.
+    saves: whether there was a table, when the server started, in which forms are saved for other processes.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -68,6 +68,10 @@ class KeptStates:
     def keep(self, name: str, state: KeptState) -> None:
         """Once the publication was committed."""
         self._kept.keep(name, state, state.form.size_bytes + OVERHEAD_BYTES * len(state.form))
+
+    def saves_in(self, session: Any) -> bool:
+        """Whether there is such a table now: it may be dropped at any time."""
+        return self.saves and saved_forms.usable(session)
 
     def forget(self) -> None:
         """Drop everything: the next publication reads it all again."""

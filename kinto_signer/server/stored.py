@@ -99,12 +99,13 @@ def _used(compared: Compared) -> int:
 
 def _save(registry: Any, place: Place, form: Form, planned: Plan, compared: Compared) -> str | None:
     """For other processes; returns the version in the table, if there is one."""
-    if not registry.signer_kept_states.saves or compared.since is None:
+    if compared.since is None:
         return None
-    before = compared.kept
+    before, uri = compared.kept, collection_uri(place.name)
     known = (before.version, before.form) if before is not None and before.version is not None else None
     with registry.storage.client.connect() as session:
-        uri = collection_uri(place.name)
+        if not registry.signer_kept_states.saves_in(session):
+            return None
         return save(session, uri, compared.source.name, planned.timestamp, compared.since, form, known)
 
 
