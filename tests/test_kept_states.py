@@ -372,6 +372,31 @@ def test_what_was_written_before_and_committed_after_a_publication_is_seen(app, 
     assert_published(app, key_pair)
 
 
+def test_what_another_plugin_altered_after_the_signature_is_repaired(app, key_pair, monkeypatch):
+    """In the transaction of the publication itself, whose own rows are not looked at again where they are many."""
+    put(app, *names(8))
+    publish(app)
+    original = signoff.SignOff._signed
+
+    def meddling(self, *args):
+        for name in ("r03", "r07"):
+            self.repository.storage.update("record", DESTINATION, name, {"n": "evil"})
+        original(self, *args)
+
+    for looked_at in (500, 0):
+        monkeypatch.setattr("kinto_signer.server.stored.LOOKED_AT_AGAIN", looked_at)
+        monkeypatch.setattr(signoff.SignOff, "_signed", meddling)
+        put(app, "r07", value=looked_at + 1)
+        publish(app)
+        monkeypatch.setattr(signoff.SignOff, "_signed", original)
+        put(app, "r08", value=looked_at + 2)
+        publish(app)
+        if looked_at:
+            assert_published(app, key_pair)
+    with pytest.raises(InvalidSignature):
+        assert_published(app, key_pair)
+
+
 def whole(app):
     repository = StorageRepository(app.app.registry.storage)
     records = [repository.records(uri.removeprefix("/buckets/").replace("/collections", "")) for uri in URIS.values()]

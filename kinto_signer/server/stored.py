@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,11 +18,16 @@ from kinto_signer.plugin.comparing import differing
 from kinto_signer.plugin.resources import Place
 from kinto_signer.plugin.saved_forms import save
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
+from kinto_signer.plugin.touched import Moment
 from kinto_signer.server.compared import Compared
 from kinto_signer.server.copied_form import copied_form
 from kinto_signer.server.kept_states import CHECKED_EVERY, KeptState, read_form, stored_chunks
 
 logger = logging.getLogger(__name__)
+
+LOOKED_AT_AGAIN = 500
+"""Records and tombstones that a publication wrote, and the next one reads once more: another plugin may have altered some in the
+same transaction, after they were signed. Where there are more that shows when everything is read (`CHECKED_EVERY`)."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +90,12 @@ def read_stored(
     if len(form) != compared.count:
         return None
     form = form.sharing(beside.form if beside else None)
+    since = compared.since if len(planned.destination) > LOOKED_AT_AGAIN else replace(compared.since, own=None)
     with ThreadPoolExecutor(1) as others:  # hashing is done outside Python's lock
         hashing = others.submit(form.digests, planned.timestamp)
-        version = _save(registry, place, form, planned, compared)
+        version = _save(registry, place, form, planned, compared, since)
         content = hashing.result()
-    kept = KeptState(compared.source.name, form, planned.timestamp, content, compared.since, version, _used(compared))
+    kept = KeptState(compared.source.name, form, planned.timestamp, content, since, version, _used(compared))
     return Stored(len(form), content, lambda: form.signed_bytes(planned.timestamp), kept, proven)
 
 
@@ -97,16 +103,14 @@ def _used(compared: Compared) -> int:
     return compared.kept.used + 1 if compared.kept is not None and compared.kept.used < CHECKED_EVERY else 0
 
 
-def _save(registry: Any, place: Place, form: Form, planned: Plan, compared: Compared) -> str | None:
+def _save(registry: Any, place: Place, form: Form, planned: Plan, compared: Compared, since: Moment) -> str | None:
     """For other processes; returns the version in the table, if there is one."""
-    if compared.since is None:
-        return None
     before, uri = compared.kept, collection_uri(place.name)
     known = (before.version, before.form) if before is not None and before.version is not None else None
     with registry.storage.client.connect() as session:
         if not registry.signer_kept_states.saves_in(session):
             return None
-        return save(session, uri, compared.source.name, planned.timestamp, compared.since, form, known)
+        return save(session, uri, compared.source.name, planned.timestamp, since, form, known)
 
 
 def _form(
