@@ -1,4 +1,4 @@
-"""What publishing costs on A: ``make bench-authority``, or ``python -m benchmarks.authority [--records N] [--profile]``.
+"""What publishing costs on A: ``make bench-authority``, or ``python -m benchmarks.authority [--records N]``.
 
 Everything is measured where a client is: wall clock around one HTTP request to A under granian, with a PostgreSQL that is started
 for it. Side by side: the same records through Kinto's own ``/batch`` on a plain Kinto.
@@ -36,7 +36,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, started_postgres() as postgres:
         key_pair = write_key_pair(Path(folder))
         met = []
-        for history in (False, True):
+        for history in (False,) if options.without_history else (False, True):
             settings = guarded_settings(key_pair.public, postgres.create_database()) | _ALLOWANCES
             settings["kinto.includes"] += " kinto.plugins.history" if history else ""
             met += _measure_changesets(settings, key_pair.key(), options, history=history)
@@ -51,7 +51,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--batched", type=int, default=2_000, help="records through /batch")
-    parser.add_argument("--changes", type=int, default=7, help="how often one record is changed")
+    parser.add_argument("--changes", type=int, default=7, help="how often one record is changed, and the signature renewed")
+    parser.add_argument("--without-history", action="store_true", help="leave out what is measured with the history plugin")
     return parser.parse_args()
 
 
@@ -76,6 +77,9 @@ def _measure_changesets(settings: dict[str, str], key: Any, options: argparse.Na
                  bars and f"< {ONE_CHANGE_S} s", bars is None or statistics.median(warm) < ONE_CHANGE_S)
         )  # fmt: skip
         if not history:
+            fresh = [_post(server, publishing.body([]), 200) for _ in range(options.changes)]
+            _row(f"signature refresh, median of {len(fresh)}", f"{statistics.median(fresh):.3f} s (max {max(fresh):.3f})", None, True)
+            _row("peak memory of the worker, changes included", f"{_peak_mib(server):.0f} MiB", None, True)
             cold = []
             for _ in range(3):
                 server.stop()

@@ -45,11 +45,11 @@ class Publishing:
         self.records = dict(records)
 
     def body(self, changes: Iterable[Mapping[str, Any]] | None = None) -> dict[str, Any]:
-        """The body of a POST that publishes `changes` on top of what was published before; None: everything."""
+        """The body of a POST that publishes `changes` on top of what was published before; None: everything; none: a refresh."""
         sent = list(self.records.values()) if changes is None else list(changes)
         for change in sent:
             self._forms[change["id"]] = canonical_parsed(change)
-        timestamp = max(change["last_modified"] for change in sent)
+        timestamp = max((change["last_modified"] for change in sent), default=self._timestamp)
         content = digests_of_chunks((self._forms[record_id] for record_id in sorted(self._forms)), timestamp)
         entry = {"signature": signature.sign(self._key, content.signed), "mode": "p384ecdsa", "x5u": ""}
         base, self._timestamp = self._timestamp, timestamp
