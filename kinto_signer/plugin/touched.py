@@ -11,14 +11,18 @@ from typing import Any
 
 import sqlalchemy
 
-_NOW = sqlalchemy.text("""
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text, pg_current_xact_id_if_assigned()::xid::text,
-       (SELECT oid::text FROM pg_database WHERE datname = current_database()) || '@' || pg_postmaster_start_time()
-""")
-_KNOWN = sqlalchemy.text("""
-SELECT oid::text || '@' || pg_postmaster_start_time() = :server
-       AND pg_snapshot_xmax(pg_current_snapshot())::text::numeric - CAST(:oldest AS numeric) BETWEEN 0 AND :half_a_turn
+# After a crash the postmaster may go on, without the last transactions (synchronous_commit = off), and gives their numbers away
+# again; its statistics begin anew then.
+_IDENTITY = """
+SELECT concat_ws('@', oid, pg_postmaster_start_time(), (SELECT stats_reset FROM pg_stat_bgwriter))
   FROM pg_database WHERE datname = current_database()
+"""
+_NOW = sqlalchemy.text(f"""
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text, pg_current_xact_id_if_assigned()::xid::text, ({_IDENTITY})
+""")
+_KNOWN = sqlalchemy.text(f"""
+SELECT ({_IDENTITY}) = :server
+       AND pg_snapshot_xmax(pg_current_snapshot())::text::numeric - CAST(:oldest AS numeric) BETWEEN 0 AND :half_a_turn
 """)
 HALF_A_TURN = 2**31 - 2**24
 """Transactions after which PostgreSQL cannot tell older from newer rows by their numbers, less those that may come meanwhile."""
@@ -38,7 +42,7 @@ class Moment:
 
     oldest: the number of the oldest transaction that was open then, which never comes again: those before it were all visible.
     own: as rows have it, of the transaction itself; None while it has not written anything. server: which database that was, of
-    which start of PostgreSQL: the numbers of another one, also of one that was put in its place, say nothing.
+    which start of PostgreSQL, also after a crash: the numbers of another one, also of one that was put in its place, say nothing.
     """
 
     oldest: str
