@@ -78,7 +78,8 @@ def _measure_changesets(settings: dict[str, str], key: Any, options: argparse.Na
         )  # fmt: skip
         if not history:
             fresh = [_post(server, publishing.body([]), 200) for _ in range(options.changes)]
-            _row(f"signature refresh, median of {len(fresh)}", f"{statistics.median(fresh):.3f} s (max {max(fresh):.3f})", None, True)
+            seconds = f"{statistics.median(fresh):.3f} s (max {max(fresh):.3f})"
+            _row(f"signature refresh, median of {len(fresh)}", seconds, None, True)
             _row("peak memory of the worker, changes included", f"{_peak_mib(server):.0f} MiB", None, True)
             cold = []
             for _ in range(3):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from kinto_signer.authority.guard import REFUSED, Guard
-from kinto_signer.authority.stored import Held, digest_of, remembered_of
+from kinto_signer.authority.stored import Held, remembered_of
 from kinto_signer.core.acceptance import (
     Accepted,
     Effective,
@@ -22,6 +24,7 @@ from kinto_signer.core.acceptance import (
 )
 from kinto_signer.core.canonical import Digests, Record, canonical_parsed, find_problem
 from kinto_signer.core.changeset import is_tombstone
+from kinto_signer.core.form import Form
 from kinto_signer.core.freshness import refuse_older, remembered
 from kinto_signer.core.statement import Signed, check_statement
 from kinto_signer.core.trust import check_content
@@ -29,8 +32,10 @@ from kinto_signer.errors import BadAnswerError, GuardRefusedError, OutdatedBaseE
 from kinto_signer.plugin import purged
 from kinto_signer.plugin.bulk import apply_in_bulk
 from kinto_signer.plugin.clock import now_ms
-from kinto_signer.plugin.kept import Forms
+from kinto_signer.plugin.kept import StoredForm
 from kinto_signer.plugin.storage import collection_uri
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,12 @@ class Publication:
                 hash_=(held.attributes or {}).get("hash"),
             )
         refuse_time(name, posted.timestamp, now_ms(), self.guard.guarding.tolerance_ms)
-        before = self._forms(held)
-        after = self._after(before)
-        content = digest_of(after, posted.timestamp)
-        attributes, stated = self._verified(held, content, len(after.chunks))
-        old, changes = self._changes(held, before, after)
-        if before.chunks == after.chunks and self._is_held_already(held, attributes):
+        before, after = self._forms(held)
+        content = after.digests(posted.timestamp)
+        attributes, stated = self._verified(held, content, len(after))
+        if before.form.digests(posted.timestamp) == content and self._is_held_already(held, attributes):
             return Published(posted.timestamp, content.hash, held.attributes or {}, held.attributes, None, {})
+        old, changes = self._changes(held, before.form, after)
         stored = self._write(changes, attributes)
         self._refuse_other_content(changes, before, after)
         newest = remembered(stated)
@@ -97,26 +101,40 @@ class Publication:
 
     # --- verified before anything is written -------------------------------------------------------------------------------
 
-    def _forms(self, held: Held) -> Forms:
+    def _forms(self, held: Held) -> tuple[StoredForm, Form]:
+        """The records as they are stored, and as they are to be, with the digests of both.
+
+        What was kept of them proves itself: from the first block on that changes, its bytes have to lead to the digest that they
+        had, whose hash is the stored one. Else everything is read.
+        """
+        before = self._before(held)
+        chunks = {change["id"]: None if is_tombstone(change) else self._form(change) for change in self.posted.changes}
+        after = self._after(before.form, chunks)
+        with ThreadPoolExecutor(1) as beside:  # both hash, which is done outside Python's lock
+            proven = beside.submit(_proven, before, held.timestamp, after)
+            after.digests(self.posted.timestamp)
+            sound = proven.result()
+        if not sound:
+            logger.error("%s: what is kept of it in memory is not what is stored. Everything is read again.", self.name)
+            before = self._before(held, anew=True)
+            after = self._after(before.form, chunks)
+        return before, after
+
+    def _before(self, held: Held, *, anew: bool = False) -> StoredForm:
         if held.attributes is None:
-            return Forms()
+            return StoredForm()
         try:
-            return self._states.forms(self.name)
+            return self._states.form(self.name, held, anew=anew)
         except BadAnswerError:
             if self.posted.complete:
-                return Forms()
+                return StoredForm()
             self.guard.refuse_if_damaged(self.name)
             raise
 
-    def _after(self, before: Forms) -> Forms:
-        """The canonical forms of the records as they are to be."""
-        chunks = {} if self.posted.complete else dict(before.chunks)
-        for change in self.posted.changes:
-            if is_tombstone(change):
-                chunks.pop(change["id"], None)
-            else:
-                chunks[change["id"]] = self._form(change)
-        return Forms(chunks)
+    def _after(self, before: Form, chunks: Mapping[str, bytes | None]) -> Form:
+        if not self.posted.complete:
+            return before.changed(chunks) if chunks else before
+        return Form().changed({record_id: chunk for record_id, chunk in chunks.items() if chunk is not None})
 
     def _form(self, record: Record) -> bytes:
         try:
@@ -155,10 +173,10 @@ class Publication:
             raise GuardRefusedError(f"{said} Nothing was stored.", reason=error.reason) from error
         return attributes, stated
 
-    def _changes(self, held: Held, before: Forms, after: Forms) -> tuple[dict[str, Record], Effective]:
+    def _changes(self, held: Held, before: Form, after: Form) -> tuple[dict[str, Record], Effective]:
         named = {change["id"] for change in self.posted.changes}
-        gone = before.chunks.keys() - after.chunks.keys() - named
-        old = {key: json.loads(before.chunks[key]) for key in (named | gone) & before.chunks.keys()}
+        gone = set(before.ids).difference(after.ids, named) if self.posted.complete else set()
+        old = {record_id: json.loads(chunk) for record_id in named | gone if (chunk := before.chunk(record_id)) is not None}
         return old, effective(self.posted, old, gone, held.etag)
 
     def _is_held_already(self, held: Held, attributes: Mapping[str, Any]) -> bool:
@@ -177,19 +195,26 @@ class Publication:
                 purged.note(repository.storage, self._uri, posted.timestamp)
             return repository.set_attributes(self.name, attributes)
 
-    def _refuse_other_content(self, changes: Effective, before: Forms, after: Forms) -> None:
+    def _refuse_other_content(self, changes: Effective, before: StoredForm, after: Form) -> None:
         """What counts is what was stored: it is read back and has to be what was verified."""
         storage, kept = self._states.storage, self._states.kept
         try:
             written = None if self.posted.complete else {change["id"] for change in changes.changes}
-            found = kept.reread(storage, self._uri, before, written, after.chunks)
+            same = kept.reread(storage, self._uri, before, after, written)
         except UnsignableValue as error:
             raise StorageError(
                 f"{self.name}: the storage changed what was written to it: {error.message}. Nothing was kept."
             ) from error
         etag = self._states.repository.etag(self.name)
-        if found.chunks != after.chunks or etag != self.posted.timestamp:
+        if not same or etag != self.posted.timestamp:
             raise StorageError(
                 f"{self.name}: the storage holds something else than what was written to it (its timestamp is {etag}). Nothing "
                 "was kept."
             )
+
+
+def _proven(before: StoredForm, timestamp: int, after: Form) -> bool:
+    """Whether `before` is right from the first block on that `after` has not."""
+    if before.made_of is None:
+        return True
+    return before.form.proven(timestamp, before.form.digests(timestamp), after) is not None

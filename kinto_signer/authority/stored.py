@@ -11,7 +11,6 @@ from kinto.core.storage.postgresql.client import PostgreSQLClient
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from kinto_signer.core.acceptance import Accepted, attributes_digest, check_first, refuse_replay
-from kinto_signer.core.canonical import Digests, digests_of_chunks
 from kinto_signer.core.freshness import Remembered, refuse_older, remembered
 from kinto_signer.core.statement import Signed, check_statement
 from kinto_signer.core.trust import Trust, check_content
@@ -24,7 +23,7 @@ from kinto_signer.errors import (
     UnsignableValue,
 )
 from kinto_signer.plugin import locking
-from kinto_signer.plugin.kept import Forms, KeptForms
+from kinto_signer.plugin.kept import KeptForms, StoredForm
 from kinto_signer.plugin.resources import Place
 from kinto_signer.plugin.storage import NOTES, StorageRepository, collection_uri, notes_uri
 
@@ -43,6 +42,13 @@ class Held:
     timestamp: int
     etag: int
     accepted: Accepted | None
+
+    def says(self, found: StoredForm) -> bool:
+        """Whether these are the records whose hash is published with the signed timestamp."""
+        expected = (self.attributes or {}).get("hash")
+        if expected is None and self.accepted is not None and self.accepted.timestamp == self.timestamp:
+            expected = self.accepted.hash
+        return bool(found.form.digests(self.timestamp).hash == expected)
 
 
 class StoredStates:
@@ -91,10 +97,20 @@ class StoredStates:
         """Remember it, also for the time after the collection was deleted."""
         self.storage.update(NOTES, notes_uri(collection_uri(name)), ID, {"name": name, **accepted.as_json()})
 
-    def forms(self, name: str) -> Forms:
-        """The canonical forms of the records. Raises BadAnswerError for what has none."""
+    def form(self, name: str, held: Held, *, anew: bool = False) -> StoredForm:
+        """The records of a collection in their canonical form. Raises BadAnswerError for what has none.
+
+        anew: without what is kept. That is not used either where it may be the reason why it is not what was published: nothing
+        is refused, or said to be damaged, because of something in this process's memory.
+        """
+        uri, accepted = collection_uri(name), held.accepted
         try:
-            return self.kept.read(self.storage, collection_uri(name))
+            found = self.kept.read(self.storage, uri, anew=anew)
+            if not held.says(found) and not (accepted and found.proven(accepted.timestamp, accepted.hash)):
+                found = self.kept.read(self.storage, uri, anew=True)
+            if held.says(found):
+                self.kept.keep(uri, found)
+            return found
         except UnsignableValue as error:
             raise BadAnswerError(f"{name}: {error.message}") from error
 
@@ -108,15 +124,13 @@ class StoredStates:
         if attributes is None:
             raise GuardRefusedError(f"{name}: the collection is not there any more.", reason="rollback")
         shown = {**attributes, "bucket": name.partition("/")[0]}
-        forms = self.forms(name)
-        content = digest_of(forms, held.timestamp)
+        form = self.form(name, held).form
+        content = form.digests(held.timestamp)
         check_content(name, shown, content, trust, timestamp=held.timestamp)
         check_first(name, shown, content.signed, trust)
         digest = attributes_digest(attributes)
         refuse_replay(name, held.timestamp, content.hash, digest, held.accepted)
-        stated = check_statement(
-            name, shown, trust, timestamp=held.timestamp, content_hash=content.hash, records=len(forms.chunks)
-        )
+        stated = check_statement(name, shown, trust, timestamp=held.timestamp, content_hash=content.hash, records=len(form))
         refuse_older(name, stated, remembered_of(held.accepted))
         if fresh is not None:
             fresh(stated)
@@ -143,10 +157,6 @@ class StoredStates:
 
 def remembered_of(accepted: Accepted | None) -> Remembered:
     return accepted.remembered if accepted else Remembered()
-
-
-def digest_of(forms: Forms, timestamp: int) -> Digests:
-    return digests_of_chunks((forms.chunks[record_id] for record_id in sorted(forms.chunks)), timestamp)
 
 
 def committed(storage: Any) -> Any:
