@@ -270,6 +270,8 @@ def test_a_digest_that_nobody_signed_proves_nothing(app, key_pair, database, mon
     """Who alters the bytes and the recorded digest: the signature is not one over that."""
     put(app, *names(20))
     publish(app)
+    put(app, "r19", value=1)
+    publish(app)  # what the first one wrote is not looked at any more
     before = app.get(DESTINATION).json["data"]
     run(app, "UPDATE kinto_signer_form_blocks SET forms = replace(forms, '\"n\":', '\"m\":')")
     with app.app.registry.storage.client.connect() as session:

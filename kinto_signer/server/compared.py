@@ -30,8 +30,8 @@ class Compared:
     the timestamps, by id, of more records of the source that the copy does not have: so many that they are not read.
     kept: what this process knows of the copy, if all that was written in either place since then is known: `touched`, their ids.
     since: before anything was read; None on memory storage, where both parts are whole. trust: to recognise what was saved of the
-    copy for other processes; without it only what this one keeps is used. beside: another copy of the same source, compared before
-    in this transaction; nobody wrote to the source since.
+    copy for other processes; without it only what this one keeps is used. beside: another copy of the same source, compared
+    before in this transaction; nobody wrote to the source since.
     """
 
     def __init__(

@@ -95,8 +95,8 @@ class TouchedSince:
 def loaded(session: Any, name: str, attributes: Mapping[str, Any], trust: Trust, known: KeptState | None) -> KeptState | None:
     """What is known of the signed copy `name`: `known`, of this process, unless another one has published since and saved more.
 
-    attributes: of the copy. What they say was signed last is verified with `trust`, and what is loaded has to give that digest. Where
-    it does not verify, as after a key was replaced, nothing is loaded.
+    attributes: of the copy. What they say was signed last is verified with `trust`, and what is loaded has to give that digest.
+    Where it does not verify, as after a key was replaced, nothing is loaded.
     """
     uri = collection_uri(name)
     saved_version = saved_forms.version(session, uri)
