@@ -13,13 +13,15 @@ import sqlalchemy
 
 # Without statistics, as after much was written, PostgreSQL may take a nested loop, which takes ten times as long.
 _NO_LOOPS, _LOOPS = sqlalchemy.text("SET LOCAL enable_nestloop = off"), sqlalchemy.text("SET LOCAL enable_nestloop = on")
-_DIFFERING = sqlalchemy.text("""
-SELECT COALESCE(one.id, other.id), as_epoch(one.last_modified), other.id IS NOT NULL
-  FROM (SELECT id, data, last_modified FROM objects WHERE parent_id = :one AND resource_name = 'record' AND NOT deleted) AS one
-  FULL JOIN (SELECT id, data FROM objects WHERE parent_id = :other AND resource_name = 'record' AND NOT deleted) AS other
+_JOINED = """
+  FROM (SELECT id, data, last_modified FROM objects WHERE parent_id = :one AND resource_name = 'record' AND NOT deleted) one
+  FULL JOIN (SELECT id, data, last_modified FROM objects
+              WHERE parent_id = :other AND resource_name = 'record' AND NOT deleted) other
     ON one.id = other.id
  WHERE one.id IS NULL OR other.id IS NULL OR NOT record_image_eq(ROW(one.data), ROW(other.data))
-""")
+"""
+_DIFFERING = sqlalchemy.text(f"SELECT COALESCE(one.id, other.id), as_epoch(one.last_modified), other.id IS NOT NULL {_JOINED}")
+_NOT_THE_SAME = sqlalchemy.text(f"SELECT COALESCE(one.id, other.id) {_JOINED} OR one.last_modified <> other.last_modified")
 
 
 @dataclass(frozen=True)
@@ -47,5 +49,13 @@ def differing(session: Any, one: str, other: str) -> Differing:
             found.alone[record_id] = timestamp
         else:
             (found.others if timestamp is None else found.both).append(record_id)
+    session.execute(_LOOPS)
+    return found
+
+
+def not_the_same(session: Any, one: str, other: str) -> list[str]:
+    """Ids of the live records that only one of both has, or that are not stored as the same, timestamp included."""
+    session.execute(_NO_LOOPS)
+    found = list(session.execute(_NOT_THE_SAME, {"one": one, "other": other}).scalars())
     session.execute(_LOOPS)
     return found

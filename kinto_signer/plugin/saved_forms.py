@@ -51,6 +51,9 @@ _SET_BLOCKS = """
 INSERT INTO kinto_signer_form_blocks VALUES %s
     ON CONFLICT (uri, first_id) DO UPDATE SET ids = EXCLUDED.ids, forms = EXCLUDED.forms
 """
+_COPY_BLOCKS = sqlalchemy.text("""
+INSERT INTO kinto_signer_form_blocks SELECT :uri, first_id, ids, forms FROM kinto_signer_form_blocks WHERE uri = :other
+""")
 _DELETE_ALL = sqlalchemy.text("DELETE FROM kinto_signer_form_blocks WHERE uri = :uri")
 _DELETE_SOME = sqlalchemy.text("DELETE FROM kinto_signer_form_blocks WHERE uri = :uri AND first_id = ANY(:firsts)")
 _NUMBER = re.compile("[0-9]{1,19}")
@@ -107,10 +110,20 @@ def _is_number(text: str, end: int) -> bool:
     return _NUMBER.fullmatch(text) is not None and int(text) < end
 
 
-def save(session: Any, uri: str, source: str, timestamp: int, since: Moment, form: Form, before: tuple[str, Form] | None) -> str:
+def save(
+    session: Any,
+    uri: str,
+    source: str,
+    timestamp: int,
+    since: Moment,
+    form: Form,
+    before: tuple[str, Form] | None,
+    beside: tuple[str, Form] | None = None,
+) -> str:
     """Write what is to be kept of a publication; returns its version.
 
     before: the version that is in the table, if it is, and its form: then only the blocks that are others are written.
+    beside: the URI of another collection, and its form that was saved in this transaction: all of it does not travel again.
     """
     made = uuid.uuid4().hex
     if before is not None and before[0] == version(session, uri):
@@ -122,7 +135,10 @@ def save(session: Any, uri: str, source: str, timestamp: int, since: Moment, for
         _write(session, uri, (block for block in form.blocks if block != known.get(block.ids[0])))
     else:
         session.execute(_DELETE_ALL, {"uri": uri})
-        _write(session, uri, form.blocks)
+        if beside is not None and beside[1].blocks == form.blocks:
+            session.execute(_COPY_BLOCKS, {"uri": uri, "other": beside[0]})
+        else:
+            _write(session, uri, form.blocks)
     values = {"uri": uri, "version": made, "source": source, "timestamp": timestamp}
     session.execute(_SET_HEAD, values | {"oldest": since.oldest, "own": since.own, "server": since.server})
     return made

@@ -14,14 +14,14 @@ from kinto_signer.core.changeset import diff, is_tombstone
 from kinto_signer.core.form import Form
 from kinto_signer.core.plan import Plan
 from kinto_signer.errors import UnsignableValue
-from kinto_signer.plugin.comparing import differing
+from kinto_signer.plugin.comparing import differing, not_the_same
 from kinto_signer.plugin.resources import Place
 from kinto_signer.plugin.saved_forms import save
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
 from kinto_signer.plugin.touched import Moment
 from kinto_signer.server.compared import Compared
 from kinto_signer.server.copied_form import copied_form
-from kinto_signer.server.kept_states import CHECKED_EVERY, KeptState, read_form, stored_chunks
+from kinto_signer.server.kept_states import CHECKED_EVERY, MANY, KeptState, read_form, stored_chunks
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,11 @@ class Copy:
         return self.stored.kept.form if self.stored is not None and self.stored.kept is not None else None
 
     @property
+    def is_saved(self) -> bool:
+        """Whether that is in the table for other processes."""
+        return self.stored is not None and self.stored.kept is not None and self.stored.kept.version is not None
+
+    @property
     def proven(self) -> Form | None:
         """What was stored there before, if that was proven."""
         return None if self.stored is None else self.stored.proven
@@ -80,20 +85,20 @@ def read_stored(
     if compared.since is None:
         return _in_memory(repository, place.name, planned)
     with registry.storage.client.connect() as session:
-        if compared.created and differing(session, collection_uri(compared.source.name), collection_uri(place.name)):
-            return None
-        form, proven = copied_form(session, place.name, planned, compared), None
+        proven = None
+        if (form := _like(session, place, compared, beside)) is None:
+            if compared.created and differing(session, collection_uri(compared.source.name), collection_uri(place.name)):
+                return None
+            form = copied_form(session, place.name, planned, compared)
         if form is None:
             form, proven = _form(session, place.name, planned, compared, allow_floats, beside)
-            if not _is_as_planned(form, planned, compared):
-                return None
-    if len(form) != compared.count:
+    if len(form) != compared.count or not _is_as_planned(form, planned, compared):
         return None
     form = form.sharing(beside.form if beside else None)
     since = compared.since if len(planned.destination) > LOOKED_AT_AGAIN else replace(compared.since, own=None)
     with ThreadPoolExecutor(1) as others:  # hashing is done outside Python's lock
         hashing = others.submit(form.digests, planned.timestamp)
-        version = _save(registry, place, form, planned, compared, since)
+        version = _save(registry, place, form, planned, compared, since, beside)
         content = hashing.result()
     kept = KeptState(compared.source.name, form, planned.timestamp, content, since, version, _used(compared))
     return Stored(len(form), content, lambda: form.signed_bytes(planned.timestamp), kept, proven)
@@ -103,14 +108,31 @@ def _used(compared: Compared) -> int:
     return compared.kept.used + 1 if compared.kept is not None and compared.kept.used < CHECKED_EVERY else 0
 
 
-def _save(registry: Any, place: Place, form: Form, planned: Plan, compared: Compared, since: Moment) -> str | None:
+def _save(
+    registry: Any, place: Place, form: Form, planned: Plan, compared: Compared, since: Moment, beside: Copy | None
+) -> str | None:
     """For other processes; returns the version in the table, if there is one."""
     before, uri = compared.kept, collection_uri(place.name)
     known = (before.version, before.form) if before is not None and before.version is not None else None
+    other = collection_uri(beside.compared.copy.name) if beside else ""
+    like = (other, beside.form) if beside and beside.form is not None and beside.is_saved else None
     with registry.storage.client.connect() as session:
         if not registry.signer_kept_states.saves_in(session):
             return None
-        return save(session, uri, compared.source.name, planned.timestamp, since, form, known)
+        return save(session, uri, compared.source.name, planned.timestamp, since, form, known, like)
+
+
+def _like(session: Any, place: Place, compared: Compared, beside: Copy | None) -> Form | None:
+    """The form by that of the other copy, which was read a moment ago, where PostgreSQL finds the same rows but for a few.
+
+    What is kept of the copy itself costs less.
+    """
+    if compared.kept is not None or beside is None or beside.form is None:
+        return None
+    apart = not_the_same(session, collection_uri(beside.compared.copy.name), collection_uri(place.name))
+    if len(apart) > (0 if compared.created else MANY):  # of what was only copied nobody has looked at the values
+        return None
+    return beside.form.changed(stored_chunks(session, place.name, apart))
 
 
 def _form(
