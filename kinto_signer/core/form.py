@@ -188,6 +188,8 @@ def _block(items: Iterable[tuple[str, bytes]]) -> Block:
 
 def _changed_block(block: Block, changes: Mapping[str, bytes | None]) -> list[Block]:
     found: dict[str, bytes] = dict(zip(block.ids, block.chunks, strict=True))
+    if all(found.get(record_id) == chunk for record_id, chunk in changes.items()):
+        return [block]
     for record_id, chunk in changes.items():
         if chunk is None:
             found.pop(record_id, None)

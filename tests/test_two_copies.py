@@ -1,0 +1,260 @@
+"""Destination and preview published by one request: read and hashed once, and each is what its readers get."""
+
+import json
+import random
+from functools import cached_property
+
+import pytest
+import sqlalchemy
+import transaction
+from cryptography.exceptions import InvalidSignature
+
+from kinto_signer.core import form as form_module
+from kinto_signer.core.form import Block, Form
+from kinto_signer.plugin import comparing as comparing_sql
+from kinto_signer.server import compared, copied_form, kept_states, stored
+from tests.support.campaigns import rounds
+from tests.support.editing import independently_verified
+from tests.support.site import DESTINATION, SOURCE, set_status, signer_app
+
+PREVIEW = "/buckets/main-preview/collections/regions"
+RESOURCES = "/buckets/main-workspace -> /buckets/main-preview -> /buckets/main"
+COPIES = (DESTINATION, PREVIEW)
+NAMES = [f"r{number:02d}" for number in range(12)]
+
+
+@pytest.fixture
+def new_app(key_pair, create_database, monkeypatch):
+    """``new_app()`` is another worker of the same S; small blocks, so that there are several."""
+    monkeypatch.setattr("kinto_signer.core.form.BLOCK", 3)
+    database = create_database()
+
+    def create(**extra):
+        extra = {"kinto__batch_max_requests": "100", "kinto__signer__resources": RESOURCES, **extra}
+        return signer_app(key_pair, database=database, **extra)
+
+    return create
+
+
+@pytest.fixture
+def app(new_app):
+    return new_app()
+
+
+def put(app, *names, **data):
+    parts = [{"method": "PUT", "path": f"{SOURCE}/records/{name}", "body": {"data": data}} for name in names]
+    app.post_json("/batch", {"requests": parts})
+
+
+def run(app, statement, **values):
+    with app.app.registry.storage.client.connect() as session:
+        session.execute(sqlalchemy.text(statement), values)
+    transaction.commit()
+
+
+def create_many(app, record, count):
+    statement = (
+        "INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted) SELECT 's' || n, :uri, 'record', "
+        "CAST(:data AS jsonb), from_epoch(1700000000000 + n), false FROM generate_series(1, :count) n"
+    )
+    run(app, statement, uri=SOURCE, data=json.dumps(record), count=count)
+
+
+def assert_published(app, key_pair, *places):
+    wanted = contents(app, SOURCE)
+    for place in places or COPIES:
+        answer, metadata = app.get(f"{place}/records"), app.get(place).json["data"]
+        etag = int(answer.headers["ETag"].strip('"'))
+        key = key_pair.public.read_bytes()
+        assert metadata["hash"] == independently_verified(key, answer.json["data"], etag, metadata["signature"]["signature"])
+        assert contents(app, place) == wanted
+
+
+def contents(app, place):
+    records = app.get(f"{place}/records").json["data"]
+    return {record["id"]: {key: value for key, value in record.items() if key != "last_modified"} for record in records}
+
+
+def timestamps(app, place):
+    return {record["id"]: record["last_modified"] for record in app.get(f"{place}/records").json["data"]}
+
+
+def test_what_is_hashed_of_the_one_is_not_hashed_of_the_other(app, key_pair, monkeypatch):
+    put(app, *NAMES, n=1)
+    set_status(app, "to-sign")
+    put(app, NAMES[0], n=2)
+    set_status(app, "to-sign")  # what a publication wrote is looked at once more in the next one
+    hashed, after = [], form_module._after
+    monkeypatch.setattr(
+        "kinto_signer.core.form._after", lambda mark, block, **first: hashed.append(block.ids[0]) or after(mark, block, **first)
+    )
+    monkeypatch.setattr(kept_states, "all_rows", pytest.fail)
+    put(app, NAMES[7], n=2)
+    set_status(app, "to-sign")
+    assert sorted(hashed) == ["r06", "r06", "r09", "r09"]  # of what was signed last, and of what is signed now
+    assert timestamps(app, PREVIEW) == timestamps(app, DESTINATION)
+    assert_published(app, key_pair)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("seed", range(rounds(3, 60)))
+def test_whatever_happens_to_either_both_are_what_is_in_the_source(new_app, key_pair, seed, monkeypatch):
+    """Records, workers, what is kept and what is stored change in between; some of it behind everybody's back."""
+    random_ = random.Random(seed)
+    workers = [new_app(), new_app(collection=False)]
+    monkeypatch.setattr(compared, "MANY", 6)
+    for step in range(14):
+        app = random_.choice(workers)
+        for name in random_.sample(NAMES, random_.randrange(8)):
+            if random_.random() < 0.7:
+                put(app, name, n=random_.randrange(4))
+            else:
+                app.delete(f"{SOURCE}/records/{name}", status="*")
+        meddle = random_.randrange(6)
+        if meddle == 0:
+            app.app.registry.signer_kept_states.forget()
+        elif meddle == 1:
+            run(app, "DELETE FROM kinto_signer_forms WHERE uri = :uri", uri=random_.choice(COPIES))
+        elif meddle == 2:
+            statement = (
+                """UPDATE objects SET data = '{"n": "behind"}' WHERE parent_id = :uri AND resource_name = 'record' AND id < :id"""
+            )
+            run(app, statement, uri=random_.choice(COPIES), id=random_.choice(NAMES))
+        elif meddle == 3:
+            poison(app, random_)
+        set_status(app, "to-sign")
+        assert_published(app, key_pair)
+        assert step or timestamps(app, PREVIEW) == timestamps(app, DESTINATION)
+
+
+def poison(app, random_):
+    """Alter bytes of what this worker keeps of one of both, or of both alike."""
+    kept = app.app.registry.signer_kept_states
+    chosen = random_.choice([("main/regions",), ("main-preview/regions",), ("main/regions", "main-preview/regions")])
+    number = random_.randrange(4)
+    for name in chosen:
+        state = kept.get(name)
+        if state is None or number >= len(state.form.blocks):
+            continue
+        block = state.form.blocks[number]
+        chunks = (block.chunks[0].replace(b'"id"', b'"di"'), *block.chunks[1:])
+        other = Form([*state.form.blocks[:number], Block(block.ids, chunks), *state.form.blocks[number + 1 :]])
+        other._marks = state.form._marks
+        object.__setattr__(state, "form", other)
+
+
+def test_what_is_altered_in_the_kept_preview_is_not_signed(app, key_pair, monkeypatch, caplog):
+    put(app, *NAMES, n=1)
+    set_status(app, "to-sign")
+    for value in (2, 3):
+        poison_preview = app.app.registry.signer_kept_states.get("main-preview/regions")
+        block = poison_preview.form.blocks[3]
+        chunks = (block.chunks[0].replace(b'"n":', b'"m":'), *block.chunks[1:])
+        altered = Form([*poison_preview.form.blocks[:3], Block(block.ids, chunks)])
+        altered._marks = poison_preview.form._marks
+        object.__setattr__(poison_preview, "form", altered)
+        put(app, NAMES[0], n=value)
+        set_status(app, "to-sign")
+        if value == 2:
+            assert_published(app, key_pair)
+            assert "main-preview/regions: what is kept of it in memory is not what was signed" in caplog.text
+            monkeypatch.setattr(Form, "proven", lambda form, *others: form)
+    assert_published(app, key_pair, DESTINATION)
+    with pytest.raises(InvalidSignature):  # without the proof it is
+        assert_published(app, key_pair, PREVIEW)
+
+
+def test_what_was_copied_is_not_read_back(app, key_pair, monkeypatch):
+    monkeypatch.setattr(compared, "MANY", 5)
+    monkeypatch.setattr(kept_states, "all_rows", pytest.fail)
+    create_many(app, {"n": 1, "text": "東京 \\ \t"}, 20)
+    digest = app.get(f"{SOURCE}/diff?_limit=100").json["data"]["digest"]
+    app.patch_json(SOURCE, {"data": {"status": "to-sign", "reviewed_digest": digest}})
+    assert_published(app, key_pair)
+    assert timestamps(app, PREVIEW) == timestamps(app, DESTINATION)
+
+
+# the second one says its timestamp twice; the last ones are not plain
+@pytest.mark.parametrize(
+    "record", [{"a": {"b": 1, "last_modified": 17}}, {"a": {"b": 1, "last_modified": 1700000000001}}, {"n": 1.5}, {"n": "\u001f"}]
+)
+def test_what_may_be_written_in_two_ways_is_read_back(app, new_app, key_pair, monkeypatch, record):
+    monkeypatch.setattr(compared, "MANY", 5)
+    app = new_app(kinto__signer__allow_floats="true")
+    create_many(app, record, 9)
+    digest = app.get(f"{SOURCE}/diff?_limit=100").json["data"]["digest"]
+    app.patch_json(SOURCE, {"data": {"status": "to-sign", "reviewed_digest": digest}})
+    assert_published(app, key_pair)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_what_is_written_to_the_source_while_it_is_published(app, key_pair, monkeypatch, seen):
+    """With the database's password, past S's lock: what was read of the source is not what was copied."""
+    monkeypatch.setattr(compared, "MANY", 5)
+    create_many(app, {"n": 1}, 9)
+    original = compared.StoredRecords.texts.func
+
+    def texts(self):
+        read = original(self)
+        statement = """UPDATE objects SET data = '{"n": "new"}' WHERE parent_id = :uri AND id = 's3'"""
+        with app.app.registry.storage.client.connect() as session:
+            session.execute(sqlalchemy.text(statement), {"uri": SOURCE})
+        return read
+
+    later = cached_property(texts)
+    later.__set_name__(compared.StoredRecords, "texts")
+    monkeypatch.setattr(compared.StoredRecords, "texts", later)
+    if not seen:
+        unseen = copied_form.touched
+        monkeypatch.setattr(copied_form, "touched", lambda *args: type(unseen(*args))(frozenset(), 9, 9))
+    set_status(app, "to-sign")
+    if seen:
+        assert_published(app, key_pair)
+    else:
+        with pytest.raises((InvalidSignature, AssertionError)):
+            assert_published(app, key_pair)
+
+
+@pytest.mark.parametrize("compares", [True, False])
+def test_a_preview_of_which_nothing_is_kept_is_what_the_destination_is_but_for_what_is_not(app, key_pair, monkeypatch, compares):
+    put(app, *NAMES, n=1)
+    set_status(app, "to-sign")
+    put(app, NAMES[2], n=2)
+    set_status(app, "to-sign")
+    run(app, "DELETE FROM kinto_signer_forms WHERE uri = :uri", uri=PREVIEW)
+    app.app.registry.signer_kept_states._kept.forget()
+    run(
+        app,
+        "UPDATE objects SET last_modified = last_modified - interval '1 second' WHERE parent_id = :uri AND id = 'r05'",
+        uri=PREVIEW,
+    )
+    put(app, NAMES[7], n=3)
+    read, original = [], kept_states.all_rows
+    monkeypatch.setattr(kept_states, "all_rows", lambda session, uri, **how: read.append(uri) or original(session, uri, **how))
+    if not compares:
+        monkeypatch.setattr(stored, "not_the_same", lambda *places: [])
+    set_status(app, "to-sign")
+    assert PREVIEW not in read
+    assert_published(app, key_pair, DESTINATION)
+    if compares:
+        assert_published(app, key_pair, PREVIEW)
+    else:
+        with pytest.raises((InvalidSignature, AssertionError)):
+            assert_published(app, key_pair, PREVIEW)
+
+
+def test_not_the_same_is_what_only_one_has_and_what_is_stored_in_another_way(app):
+    stored_records = {
+        DESTINATION: {"same": ('{"n": 1}', 1), "way": ('{"n": 1.00}', 2), "when": ("{}", 3), "here": ("{}", 4)},
+        PREVIEW: {"same": ('{"n": 1}', 1), "way": ('{"n": 1.0}', 2), "when": ("{}", 5), "there": ("{}", 6)},
+    }
+    statement = (
+        "INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted) "
+        "VALUES (:id, :uri, 'record', CAST(:data AS jsonb), from_epoch(:at), false)"
+    )
+    for uri, records in stored_records.items():
+        for name, (data, at) in records.items():
+            run(app, statement, id=name, uri=uri, data=data, at=at)
+    with app.app.registry.storage.client.connect() as session:
+        assert sorted(comparing_sql.not_the_same(session, *COPIES)) == ["here", "there", "way", "when"]
+    transaction.commit()
