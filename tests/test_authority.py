@@ -6,6 +6,7 @@ import time
 import pytest
 
 from kinto_signer.server.authority import Authority
+from tests.support.emptied import emptied, memory_kinto
 from tests.support.hostile import HostileServer
 from tests.support.keys import write_key_pair
 from tests.support.servers import ROOT
@@ -42,9 +43,15 @@ def create_collection(app):
     return app.put_json(SOURCE, {}, status="*")
 
 
+@pytest.fixture(scope="module")
+def plain_kinto():
+    with memory_kinto("authority") as server:
+        yield server
+
+
 @pytest.fixture
-def authority(live_kinto):
-    return live_kinto(authority_settings(), name="authority")
+def authority(plain_kinto):
+    return emptied(plain_kinto)
 
 
 def test_everybody_reads_there_and_only_the_signer_writes(key_pair, authority, database):

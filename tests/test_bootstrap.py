@@ -6,14 +6,14 @@ import subprocess
 import sys
 
 import pytest
-import requests
 
 from kinto_signer.cli import output
 from kinto_signer.cli.signer import cli
 from kinto_signer.core.changeset import by_record_id
+from tests.support.emptied import emptied, memory_kinto
 from tests.support.keys import write_key_pair
-from tests.support.servers import ROOT, LiveKinto, forget_older_servers, write_ini
-from tests.support.settings import PASSWORD, authority_settings, signer_settings
+from tests.support.servers import ROOT, forget_older_servers, write_ini
+from tests.support.settings import PASSWORD, signer_settings
 from tests.support.site import DESTINATION, SOURCE, attributes, set_status, signer_app
 
 NAME = {"bucket": "main", "collection": "regions"}
@@ -21,18 +21,13 @@ NAME = {"bucket": "main", "collection": "regions"}
 
 @pytest.fixture(scope="module")
 def plain_kinto():
-    with LiveKinto(authority_settings(), includes="kinto.plugins.flush", name="authority") as server:
+    with memory_kinto("authority") as server:
         yield server
 
 
 @pytest.fixture
 def authority(plain_kinto):
-    """A, with nothing in it."""
-    if plain_kinto.running():
-        requests.post(f"{plain_kinto.url}/__flush__", timeout=60).raise_for_status()
-    else:
-        plain_kinto.start()
-    return plain_kinto
+    return emptied(plain_kinto)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from kinto_signer.server import checking_authority
 from kinto_signer.server.checking_authority import Destination
 from tests.support.certificates import DAY, SIGNER, make_pki, write_pki
 from tests.support.checking import Command
+from tests.support.emptied import emptied, memory_kinto
 from tests.support.hostile import HostileServer, http_json
 from tests.support.keys import write_key_pair
 from tests.support.servers import write_ini
@@ -28,9 +29,15 @@ def check(capsys, monkeypatch, tmp_path):
     return Command(capsys, monkeypatch, tmp_path)
 
 
+@pytest.fixture(scope="module")
+def plain_kinto():
+    with memory_kinto("plain") as server:
+        yield server
+
+
 @pytest.fixture
-def plain(live_kinto):
-    return live_kinto(authority_settings(), name="plain")
+def plain(plain_kinto):
+    return emptied(plain_kinto)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from tests.support.publishing_site import parse
 from tests.support.settings import guarded_settings, signer_settings
 from tests.support.site import DESTINATION, SOURCE, everything, set_status, signer_app
 from tests.support.states import NAME, now_ms, trust_in
+from tests.support.unmeasured import unmeasured  # noqa: F401
 
 NEEDS_FAKETIME = pytest.mark.skipif(faketime.find_library() is None, reason=faketime.MISSING)
 
@@ -73,6 +74,7 @@ class WrongSigner:
 
 
 @NEEDS_FAKETIME
+@pytest.mark.usefixtures("unmeasured")
 def test_a_signer_with_a_wrong_clock(live_kinto, create_database, key_pair, tmp_path):
     site = WrongSigner(live_kinto, create_database, key_pair, tmp_path)
     for offset, seconds in OFFSETS.items():
@@ -113,6 +115,7 @@ def test_a_signer_with_a_wrong_clock(live_kinto, create_database, key_pair, tmp_
 
 
 @NEEDS_FAKETIME
+@pytest.mark.usefixtures("unmeasured")
 def test_a_signer_whose_clock_steps(live_kinto, create_database, key_pair, tmp_path):
     """Timestamps and serials grow, whichever way the clock goes."""
     site = WrongSigner(live_kinto, create_database, key_pair, tmp_path)

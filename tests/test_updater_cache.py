@@ -45,6 +45,7 @@ from tests.support.hostile import FakeKinto, HostileServer
 from tests.support.keys import write_key_pair
 from tests.support.servers import ROOT
 from tests.support.states import NAME, START, make_records, new_key, now_ms, signed_state, trust_in
+from tests.support.unmeasured import unmeasured  # noqa: F401
 
 KEY = new_key()
 TRUST = trust_in(KEY)
@@ -171,6 +172,7 @@ def test_nothing_new_writes_nothing(directory):
 
 
 @pytest.mark.proof
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.skipif(sys.platform != "linux", reason="ptrace as used here is Linux's")
 @pytest.mark.parametrize("start", ["old", "empty"])
 def test_killed_at_every_write(tmp_path, start, report_campaign):
@@ -220,6 +222,7 @@ def fetched_again(directory):
 
 
 @pytest.mark.proof
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("flip", [0xFF, 0x01], ids=["all bits", "one bit"])
 def test_every_byte_flipped(directory, flip, report_campaign, caplog):
     file = directory / "collections.sqlite"
@@ -249,6 +252,7 @@ def test_every_byte_flipped(directory, flip, report_campaign, caplog):
 
 
 @pytest.mark.proof
+@pytest.mark.usefixtures("unmeasured")
 def test_every_length_cut(directory, report_campaign):
     file = directory / "collections.sqlite"
     good = file.read_bytes()
@@ -497,6 +501,7 @@ sys.exit(max(codes))
 
 
 @pytest.mark.proof
+@pytest.mark.usefixtures("unmeasured")
 def test_many_processes_share_one_cache(tmp_path, report_campaign):
     """While the server publishes and a program reads."""
     runs = rounds(5, 50)
