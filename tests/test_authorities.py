@@ -9,6 +9,7 @@ from pyramid.exceptions import ConfigurationError as PyramidConfigurationError
 
 from kinto_signer.core.changeset import by_record_id
 from kinto_signer.server import authorities
+from tests.support.emptied import emptied, memory_kinto
 from tests.support.servers import authorization
 from tests.support.settings import PASSWORD, authority_settings, guarded_settings
 from tests.support.site import DESTINATION, SOURCE, attributes, everything, set_status, signer_app
@@ -28,14 +29,28 @@ def kind(request, key_pair):
 PLAIN_ONLY = pytest.mark.parametrize("kind", ["plain"], indirect=True)
 
 
-@pytest.fixture
-def eu(live_kinto, kind):
-    return live_kinto(kind(), name="eu")
+@pytest.fixture(scope="module")
+def plain_kintos():
+    with memory_kinto("eu") as eu, memory_kinto("us") as us:
+        yield {"eu": eu, "us": us}
 
 
 @pytest.fixture
-def us(live_kinto, kind):
-    return live_kinto(kind(), name="us")
+def started(request, live_kinto, kind):
+    """``started("eu")``: an A of this kind with that name, with nothing in it."""
+    if kind is authority_settings:
+        return lambda name: emptied(request.getfixturevalue("plain_kintos")[name])
+    return lambda name: live_kinto(kind(), name=name)
+
+
+@pytest.fixture
+def eu(started):
+    return started("eu")
+
+
+@pytest.fixture
+def us(started):
+    return started("us")
 
 
 @pytest.fixture
@@ -159,7 +174,7 @@ def test_one_that_is_not_required(key_pair, eu, us, database, caplog):
     assert (pushed["label"], done["exit_code"]) == ("us", 0)
     assert pushed["what"].startswith("it had nothing; 2 records ")
     # A plain Kinto starts the clock of an empty list when it is looked at.
-    assert ("its ETag is" in pushed["what"]) == ("kinto.includes" not in us.settings)
+    assert ("its ETag is" in pushed["what"]) == ("kinto_signer" not in us.settings["kinto.includes"])
     assert held(us) == signed(app)
     seen = state(app)
     assert seen["us"]["reader_sees_last_approval"] is True
