@@ -480,7 +480,10 @@ def test_values_of_what_is_only_copied_are_looked_at(app, monkeypatch, value):
     assert app.get(DESTINATION).json == before
 
 
-def test_now_and_then_everything_is_read_and_compared(app, key_pair, monkeypatch, caplog):
+@pytest.mark.parametrize("turns", [1, 2])
+def test_now_and_then_everything_is_read_and_compared(app, key_pair, database, monkeypatch, caplog, turns):
+    """By each process that publishes, also if they take turns, so that each starts from what the other one saved."""
+    apps = [app, signer_app(key_pair, database=database, collection=False)][:turns]
     monkeypatch.setattr("kinto_signer.server.compared.CHECKED_EVERY", 3)
     monkeypatch.setattr("kinto_signer.server.stored.CHECKED_EVERY", 3)
     put(app, *names(8))
@@ -489,9 +492,10 @@ def test_now_and_then_everything_is_read_and_compared(app, key_pair, monkeypatch
     monkeypatch.setattr(
         kept_states, "all_rows", lambda session, uri, **order: read.append(uri) or original(session, uri, **order)
     )
-    for value in range(1, 10):
-        put(app, "r01", value=value)
-        publish(app)
+    for value in range(9 * turns):
+        put(app, "r01", value=value + 1)
+        publish(apps[value % turns])
         assert_published(app, key_pair)
-    assert len(read) == 3  # of nine: the first one, which has nothing to start from, and each third one after it
+    # of nine: the first one, where it has nothing to start from, and each third one after it
+    assert len(read) == (3 if turns == 1 else 5)
     assert "not everything is known" not in caplog.text

@@ -18,7 +18,7 @@ from kinto_signer.plugin.rows import rows
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
 from kinto_signer.plugin.stored_records import StoredRecords
 from kinto_signer.plugin.touched import Moment, moment
-from kinto_signer.server.kept_states import CHECKED_EVERY, MANY, KeptState, TouchedSince, loaded, touched_since
+from kinto_signer.server.kept_states import CHECKED_EVERY, MANY, KeptState, KeptStates, TouchedSince, loaded, touched_since
 
 logger = logging.getLogger(__name__)
 
@@ -74,10 +74,11 @@ class Compared:
                     self.kept = None
 
     def _known(self, session: Any) -> KeptState | None:
-        known: KeptState | None = self._registry.signer_kept_states.get(self.copy.name)
+        states: KeptStates = self._registry.signer_kept_states
+        known = states.get(self.copy.name)
         attributes = self.repository.attributes(self.copy.name)
-        if self._trust is not None and attributes is not None and self._registry.signer_kept_states.saves_in(session):
-            known = loaded(session, self.copy.name, attributes, self._trust, known)
+        if self._trust is not None and attributes is not None and states.saves_in(session):
+            known = loaded(session, self.copy.name, attributes, self._trust, states)
         return known if known is not None and known.source == self.source.name else None
 
     @property

@@ -61,13 +61,19 @@ class KeptStates:
     def __init__(self, max_bytes: int) -> None:
         self.saves = False
         self._kept: LastKept[KeptState] = LastKept(max_bytes)
+        self._used: dict[str, int] = {}
 
     def get(self, name: str) -> KeptState | None:
         return self._kept.get(name)
 
     def keep(self, name: str, state: KeptState) -> None:
         """Once the publication was committed."""
+        self._used[name] = state.used
         self._kept.keep(name, state, state.form.size_bytes + OVERHEAD_BYTES * len(state.form))
+
+    def used(self, name: str) -> int:
+        """Of the state that was kept last, even if there was no room for it."""
+        return self._used.get(name, 0)
 
     def saves_in(self, session: Any) -> bool:
         """Whether there is such a table now: it may be dropped at any time."""
@@ -92,13 +98,13 @@ class TouchedSince:
     in_source: Touched
 
 
-def loaded(session: Any, name: str, attributes: Mapping[str, Any], trust: Trust, known: KeptState | None) -> KeptState | None:
-    """What is known of the signed copy `name`: `known`, of this process, unless another one has published since and saved more.
+def loaded(session: Any, name: str, attributes: Mapping[str, Any], trust: Trust, states: KeptStates) -> KeptState | None:
+    """What is known of the signed copy `name`: by this process, unless another one has published since and saved more.
 
     attributes: of the copy. What they say was signed last is verified with `trust`, and what is loaded has to give that digest.
     Where it does not verify, as after a key was replaced, nothing is loaded.
     """
-    uri = collection_uri(name)
+    uri, known = collection_uri(name), states.get(name)
     saved_version = saved_forms.version(session, uri)
     if saved_version is None or (known is not None and known.version == saved_version):
         return known
@@ -110,7 +116,7 @@ def loaded(session: Any, name: str, attributes: Mapping[str, Any], trust: Trust,
     found = saved_forms.load(session, uri) if signed is not None else None
     if found is None or signed is None or found.timestamp != signed[0]:
         return known
-    return KeptState(found.source, found.form, found.timestamp, signed[1], found.since, found.version)
+    return KeptState(found.source, found.form, found.timestamp, signed[1], found.since, found.version, states.used(name))
 
 
 def recorded(name: str, attributes: Mapping[str, Any], trust: Trust) -> tuple[int, Digests] | None:
