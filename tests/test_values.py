@@ -178,6 +178,18 @@ def test_the_id_of_the_marker_is_kept_for_the_signer(app):
     assert everything(app) == before
 
 
+@pytest.mark.parametrize("way", [post, put, merge_patch, json_patch])
+def test_what_makes_a_tombstone_is_no_field_of_a_record(app, way):
+    """Kinto stores it in a live record, and it would be signed as one."""
+    before = everything(app)
+    for value in (True, False, 1, None):
+        answer, _ = way(app, {"v": 1, "deleted": value})
+        assert (answer.status_int, answer.json["details"]["path"]) == (400, "$.deleted")
+        assert everything(app) == before
+    answer, _ = way(app, {"w": {"deleted": True}})
+    assert answer.status_int in (200, 201)
+
+
 def test_the_control_good_values_go_in_on_every_way(app):
     for way in WAYS:
         for value in (nested(62), 2**53 - 1, "Straße \U0001f686", None, True, -1, ""):
@@ -218,14 +230,15 @@ def test_floats_are_accepted_where_the_setting_allows_them(key_pair, storage_url
     assert attributes(app)["status"] == "signed"
 
 
-def test_what_was_stored_before_the_plugin_is_refused_when_it_is_to_be_signed(app):
+@pytest.mark.parametrize(("stored", "path"), [({"v": {"w": 1.5}}, "$.v.w"), ({"deleted": True, "v": 1}, "$.deleted")])
+def test_what_was_stored_before_the_plugin_is_refused_when_it_is_to_be_signed(app, stored, path):
     uri = "/buckets/main-workspace/collections/regions"
-    app.app.registry.storage.update("record", uri, "old", {"v": {"w": 1.5}})
+    app.app.registry.storage.update("record", uri, "old", stored)
     commit()
     app.patch_json(SOURCE, {"data": {"note": "edit"}})
     before = everything(app)
     answer = app.patch_json(SOURCE, {"data": {"status": "to-sign"}}, status=400)
-    assert answer.json["details"] == {"reason": "unsignable", "record": "old", "path": "$.v.w"}
+    assert answer.json["details"] == {"reason": "unsignable", "record": "old", "path": path}
     assert everything(app) == before
 
 

@@ -191,6 +191,13 @@ def find_problem(value: Any, *, allow_floats: bool = False, path: str = "$") -> 
     return next(_problems(value, _write_problem if allow_floats else _write_problem_no_floats, path), None)
 
 
+def find_record_problem(record: Mapping[str, Any], *, allow_floats: bool = False) -> Problem | None:
+    """`find_problem` of a live record, of which the field ``deleted`` is refused too: it is what makes a tombstone."""
+    if "deleted" in record:
+        return Problem("$.deleted", "readers take a record with this field for a deleted one, or refuse it")
+    return find_problem(record, allow_floats=allow_floats)
+
+
 def _is_plain(value: Any) -> bool:
     """Whether nothing in the value needs a closer look, in a fifth of its time: every record of every publication passes here."""
     level = [value]

@@ -24,11 +24,13 @@ class StoredJson:
     def parse(self, text: str) -> tuple[Record, bool]:
         """The object, and whether it is plain: nothing in it is refused, and `plain_json` of it is its canonical form.
 
-        False where that is not certain: floats, large integers, text with escapes, many brackets. Raises what `json` does.
+        False where that is not certain: floats, large integers, text with escapes, many brackets, something ``deleted``. Raises
+        what `json` does.
         """
         self._all_short = True
         record: Record = self._decode(text)
-        return record, self._all_short and "\\u" not in text and text.count("{") + text.count("[") <= MAX_DEPTH
+        odd = "\\u" in text or '"deleted"' in text or text.count("{") + text.count("[") > MAX_DEPTH
+        return record, self._all_short and not odd
 
     def _float(self, text: str) -> float:
         self._all_short = False

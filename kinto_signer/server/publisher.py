@@ -10,7 +10,7 @@ from typing import Any
 
 import transaction
 
-from kinto_signer.core.canonical import Digests, Record, find_problem, signed_bytes
+from kinto_signer.core.canonical import Digests, Record, find_record_problem, signed_bytes
 from kinto_signer.core.changeset import TIMESTAMP_MARKER, is_tombstone
 from kinto_signer.core.mass_deletion import refuse_mass_deletion
 from kinto_signer.core.plan import Plan, plan
@@ -211,9 +211,11 @@ class Publisher:
             )
         if any(record["id"] == TIMESTAMP_MARKER for record in planned.records):
             raise UnsignableValue("this id is kept for the signer; delete the record", path="$.id", record=TIMESTAMP_MARKER)
-        floats = self.signing.allow_floats(resource)
+        floats, live = self.signing.allow_floats(resource), {record["id"] for record in planned.records}
         for change in planned.destination:
-            problem = find_problem(change, allow_floats=floats) if change["id"] not in compared.created else None
+            if change["id"] in compared.created or change["id"] not in live:
+                continue
+            problem = find_record_problem(change, allow_floats=floats)
             if problem:
                 raise UnsignableValue(f"{problem.why}. Nothing was signed", path=problem.path, record=change["id"])
 

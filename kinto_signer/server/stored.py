@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from kinto_signer.core.canonical import Digests, Record, canonical_parsed, digests, find_problem, signed_bytes
+from kinto_signer.core.canonical import Digests, Record, canonical_parsed, digests, find_record_problem, signed_bytes
 from kinto_signer.core.changeset import diff, is_tombstone
 from kinto_signer.core.form import Form
 from kinto_signer.core.plan import Plan
@@ -167,7 +167,7 @@ def _form(
 
 def _refuse_copied(created: Collection[str], allow_floats: bool, record: Record) -> None:
     """Nobody has looked at the values of what was copied without being read."""
-    problem = find_problem(record, allow_floats=allow_floats) if record["id"] in created else None
+    problem = find_record_problem(record, allow_floats=allow_floats) if record["id"] in created else None
     if problem:
         raise UnsignableValue(f"{problem.why}. Nothing was signed", path=problem.path, record=record["id"])
 

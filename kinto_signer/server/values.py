@@ -18,7 +18,7 @@ from kinto.core.utils import apply_json_patch
 from pyramid.events import NewRequest
 from pyramid.httpexceptions import HTTPBadRequest
 
-from kinto_signer.core.canonical import find_malformed, find_problem
+from kinto_signer.core.canonical import find_malformed, find_problem, find_record_problem
 from kinto_signer.core.changeset import TIMESTAMP_MARKER
 from kinto_signer.core.repository import DAY_MS
 from kinto_signer.errors import WorkflowError
@@ -123,7 +123,8 @@ def _refuse_values(request: Any, target: re.Match[str], *, allow_floats: bool) -
     if target["record"] == TIMESTAMP_MARKER and request.method != "DELETE":
         raise _refusal(target, f"the id {TIMESTAMP_MARKER!r} is kept for the signer", "$.id", None)
     for value in _posted(request, target):
-        problem = find_problem(value, allow_floats=allow_floats)
+        find = find_record_problem if target["records"] and isinstance(value, dict) else find_problem
+        problem = find(value, allow_floats=allow_floats)
         if problem:
             raise _refusal(target, problem.why, problem.path, value)
         if target["records"] and isinstance(value, dict) and value.get("id") == TIMESTAMP_MARKER:
