@@ -399,6 +399,29 @@ def test_what_another_plugin_altered_after_the_signature_is_repaired(app, key_pa
         assert_published(app, key_pair)
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_two_contents_never_have_the_same_timestamp(app, key_pair, kept, caplog):
+    """Where what was published was altered so that it still says what the source does, which is no difference."""
+    put(app, *names(8))
+    publish(app)
+    statements = [("last_modified = last_modified - interval '7 millisecond'", [DESTINATION])]
+    statements += [("data = '{\"n\": 7}', last_modified = last_modified", [SOURCE, DESTINATION])]
+    for changes, uris in statements:
+        before = app.get(DESTINATION).json["data"]
+        for uri in uris:
+            run(app, UPDATE.format(changes), uri=uri, id="r03")
+        if not kept:
+            states(app).forget()
+            run(app, "DELETE FROM kinto_signer_forms")
+        publish(app)
+        assert_published(app, key_pair)
+        assert app.get(DESTINATION).json["data"]["signed_timestamp"] > before["signed_timestamp"]
+    assert caplog.text.count("altered behind S's back") == 2
+    caplog.clear()
+    publish(app)
+    assert not caplog.text.count("altered behind S's back")
+
+
 def whole(app):
     repository = StorageRepository(app.app.registry.storage)
     records = [repository.records(uri.removeprefix("/buckets/").replace("/collections", "")) for uri in URIS.values()]

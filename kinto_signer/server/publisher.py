@@ -73,11 +73,12 @@ class Publisher:
         compared: Compared | None = None,
         beside: Copy | None = None,
         allow_mass_deletion: bool = False,
+        renew: bool = False,
     ) -> Published:
         """Sign the records of `origin` (None: of the source) as the destination's content; the push happens before commit.
 
         compared: the two, if they were compared already. beside: another copy of `origin` that this request has to do with.
-        allow_mass_deletion: whatever the setting says.
+        allow_mass_deletion: whatever the setting says. renew: sign a new timestamp even if nothing differs.
         Raises MassDeletionError, UnsignableValue, SigningError, a VerificationError about what A holds, or what reaching A
         raises; the transaction must then be undone.
         """
@@ -100,7 +101,7 @@ class Publisher:
             check(name, self.repository.changeset(name), self.signing.trust(resource))
         copied = self.repository.attributes(resource.source.name) or {}
         newest = self.repository.etag(resource.source.name) if origin == resource.source and copied else 0
-        renew = self._has_to_be_renewed(resource, own, authorities, copied, newest)
+        renew = renew or self._has_to_be_renewed(resource, own, authorities, copied, newest)
         dated = {} if beside is None else beside.dated
         planned = self._plan(own, authorities, compared, max(now_ms(), newest), renew=renew, dated=dated)
         self._refuse_values(resource, planned, compared)
@@ -108,6 +109,11 @@ class Publisher:
         self._write(name, planned, compared)
         self._clock.lap("write")
         content = self._stored(resource, planned, compared, beside)
+        if planned.timestamp == own.timestamp and content.digests.hash != own.published.get("hash", content.digests.hash):
+            logger.warning("%s: altered behind S's back. No two contents have one timestamp: it gets a new one.", name)
+            return self.publish(
+                resource, origin, compared=compared, beside=beside, allow_mass_deletion=allow_mass_deletion, renew=True
+            )
         signed = content.digests, self._signatures(resource, content.digests, content.signed_bytes)
         others = [part.seen.state.metadata for part in authorities.parts]
         attributes = self._attributes.publish(resource, planned.timestamp, *signed, resource.source, content.count, others)
