@@ -26,10 +26,10 @@ class LastKept(Generic[T]):
             return found[0] if found else None
 
     def keep(self, key: str, value: T, size_bytes: int) -> None:
-        """Replace what is kept under the key; nothing is kept there if it is larger than all that may be kept."""
+        """Replace what is kept under the key. Nothing is kept there if it is larger than all that may be, or that is 0."""
         with self._lock:
             self._kept.pop(key, None)
-            if size_bytes <= self.max_bytes:
+            if 0 < self.max_bytes >= size_bytes:
                 self._kept[key] = (value, size_bytes)
             while sum(size for _, size in self._kept.values()) > self.max_bytes:
                 self._kept.popitem(last=False)

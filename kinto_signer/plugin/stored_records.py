@@ -49,7 +49,7 @@ class StoredRecords(ReadLater):
 
     def only(self, ids: Collection[str]) -> tuple[Record, ...]:
         with self._storage.client.connect(readonly=True) as session:
-            return tuple(rows(session, self._uri, ids))
+            return tuple(rows(session, self._uri, set(self.ids).intersection(ids)))
 
     @cached_property
     def texts(self) -> Texts:
