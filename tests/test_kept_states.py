@@ -22,9 +22,11 @@ from kinto_signer.plugin.touched import can_tell, moment
 from kinto_signer.server import compared as comparing
 from kinto_signer.server import kept_states, signoff
 from kinto_signer.server.compared import Compared
+from kinto_signer.signers.local import LocalSigner
 from tests.support.campaigns import rounds
 from tests.support.editing import independently_verified
 from tests.support.keys import write_key_pair
+from tests.support.signers import digest_of
 from tests.support.site import DESTINATION, SOURCE, set_status, signer_app
 from tests.support.states import TEXTS
 
@@ -201,6 +203,29 @@ def test_altered_bytes_in_memory_are_never_signed(app, key_pair, caplog, where, 
     publish(app)
     with pytest.raises(InvalidSignature):  # without the proof they would be
         assert_published(app, key_pair)
+
+
+def test_a_signer_that_takes_all_of_it_is_given_what_is_stored(app, key_pair, caplog, monkeypatch):
+    """Also where what was altered stands in front of what changed, and is known by its hash."""
+
+    def sign(signer, digest, content=None):
+        assert content is None or digest_of(content()) == digest
+        return original(signer, digest)
+
+    original = LocalSigner.sign
+    monkeypatch.setattr(LocalSigner, "sign", sign)
+    put(app, *names(20))
+    publish(app)
+    kept = states(app).get(NAME)
+    assert "r01" in kept.form.blocks[0].ids
+    altered = poison(kept.form, "r01")
+    altered._marks = kept.form._marks
+    object.__setattr__(kept, "form", altered)
+    for value in (1, 2):
+        put(app, "r19", value=value)
+        publish(app)
+        assert_published(app, key_pair)
+    assert caplog.text.count("what is kept of it in memory is not what was signed") == 1
 
 
 @pytest.mark.parametrize("where", ["r01", "r10", "r19"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from kinto_signer.core.canonical import Digests, Record, canonical_parsed, digests, find_record_problem, signed_bytes
+from kinto_signer.core.canonical import (
+    SIGNATURE_PREFIX,
+    Digests,
+    Record,
+    canonical_parsed,
+    digests,
+    find_record_problem,
+    signed_bytes,
+)
 from kinto_signer.core.changeset import diff, is_tombstone
 from kinto_signer.core.form import Form
 from kinto_signer.core.plan import Plan
@@ -29,12 +38,15 @@ LOOKED_AT_AGAIN = 500
 """Records and tombstones that a publication wrote, and the next one reads once more: another plugin may have altered some in the
 same transaction, after they were signed. Where there are more that shows when everything is read (`CHECKED_EVERY`)."""
 
+ALTERED = "%s: what is kept of it in memory is not what was signed. It is dropped, and everything is read again."
 
-@dataclass(frozen=True)
+
+@dataclass
 class Stored:
     """count: of live records. signed_bytes: makes all that is signed. kept: what is to be kept once this was committed.
 
-    proven: the form that was kept of the state before, if it was hashed anew and is what was signed.
+    Take `kept` after `signed_bytes`, which may find that it was altered. proven: the form that was
+    kept of the state before, if it was hashed anew and is what was signed.
     """
 
     count: int
@@ -101,7 +113,22 @@ def read_stored(
         version = _save(registry, place, form, planned, compared, since, beside)
         content = hashing.result()
     kept = KeptState(compared.source.name, form, planned.timestamp, content, since, version, _used(compared))
-    return Stored(len(form), content, lambda: form.signed_bytes(planned.timestamp), kept, proven)
+    stored = Stored(
+        len(form), content, lambda: _signed_bytes(registry, place.name, stored, form, planned.timestamp), kept, proven
+    )
+    return stored
+
+
+def _signed_bytes(registry: Any, name: str, stored: Stored, form: Form, timestamp: int) -> bytes:
+    """What stands in front of the first change is only known by its hash until here: where it is another, everything is read."""
+    found = form.signed_bytes(timestamp)
+    if hashlib.sha384(SIGNATURE_PREFIX + found).digest() == stored.digests.signed:
+        return found
+    logger.error(ALTERED, name)
+    registry.signer_kept_states.forget()
+    stored.kept = None
+    with registry.storage.client.connect() as session:
+        return read_form(session, name).signed_bytes(timestamp)
 
 
 def _used(compared: Compared) -> int:
@@ -158,9 +185,7 @@ def _form(
             proven = proven if form.digests(planned.timestamp) == again else None
         if proven is not None:
             return form, proven
-        logger.error(
-            "%s: what is kept of it in memory is not what was signed. It is dropped, and everything is read again.", name
-        )
+        logger.error(ALTERED, name)
     look = partial(_refuse_copied, compared.created, allow_floats) if compared.created else None
     return read_form(session, name, look), None
 
