@@ -19,12 +19,13 @@ BENCH_STAMP := $(VENV)/.installed-bench
 NPM_CLIENTS := build/npm-clients/.installed
 ADMIN := build/kinto-admin/index.html
 WORKERS ?= 2
+MODES ?= off dropped poisoned
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -rs --durations=10
 CAMPAIGNS := build/campaigns.jsonl
 # So that what make runs is what this virtual environment has, whatever the caller's shell has set.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help install npm-clients admin chromium softhsm faketime screenshots demo test check proof fuzz mutants bench bench-authority format format-check lint types imports docs clean
+.PHONY: help install npm-clients admin chromium softhsm faketime screenshots demo test check kept-modes proof fuzz mutants bench bench-authority format format-check lint types imports docs clean
 
 help: ## explain the targets
 	@echo "make TARGET [PYTHON=python3.13] [WORKERS=2]"
@@ -78,9 +79,19 @@ test: $(STAMP) $(NPM_CLIENTS) $(ADMIN) chromium softhsm faketime ## every test, 
 
 check: format-check lint types imports test ## what contributors and CI run: format, lint, types, imports, test
 
+# Tests of what no server and no cache takes part in say the same in each.
+KEPT_TESTS = $(filter-out $(patsubst %,tests/test_%.py,core_% benchmarks config fuzz moving_inis mutants packaging tools vectors), \
+    $(wildcard tests/test_*.py))
+
+kept-modes: $(STAMP) ## the tests with what S, A and kinto-updater keep off, dropped before each use, and altered (MODES=poisoned ARGS=)
+	@failed=; for mode in $(MODES); do \
+	    echo "KEPT=$$mode"; KEPT=$$mode $(PYTEST) $(KEPT_TESTS) $(ARGS) || failed="$$failed $$mode"; \
+	done; if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi
+
 proof: $(STAMP) ## the campaigns at full count; writes docs/proof.md
 	@mkdir -p $(dir $(CAMPAIGNS)) && rm -f $(CAMPAIGNS)
 	KINTO_SIGNER_PROOF=1 KINTO_SIGNER_CAMPAIGNS=$(abspath $(CAMPAIGNS)) $(PYTEST) -m proof $(ARGS)
+	KEPT_CAMPAIGNS=$(abspath $(CAMPAIGNS)) $(MAKE) kept-modes
 	$(BIN)/python tools/write_proof.py $(CAMPAIGNS) docs/proof.md
 
 fuzz: $(STAMP) ## 100,000 altered answers put before a reader: none may be taken that nobody signed; docs/fuzz.md (SEED= COUNT= CASE=)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.support import chromium, faketime, softhsm
+from tests.support import chromium, faketime, kept, softhsm
 from tests.support.autograph.server import described
 from tests.support.campaigns import CampaignReport
+from tests.support.kept.session import KeptSession
 from tests.support.keys import KeyPair, write_key_pair
 from tests.support.postgres import PostgresServer
 from tests.support.servers import LiveKinto, started_postgres
@@ -17,6 +18,11 @@ from tests.support.servers import LiveKinto, started_postgres
 ROOT = Path(__file__).resolve().parents[1]
 LOG_TAIL = 20_000
 SERVERS = pytest.StashKey[list[LiveKinto]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if kept.MODE != "on":
+        config.pluginmanager.register(KeptSession())
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,8 @@ from tests.support.settings import authority_settings, guarded_settings
 from tests.support.states import NAME, now_ms, signed_state, tombstone_of, trust_in
 from tests.test_authority_publication import by_id, served
 
+pytestmark = pytest.mark.keeps("looks at what A keeps itself")
+
 NAMES = [f"r{number:02d}" for number in range(20)]
 
 

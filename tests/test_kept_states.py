@@ -93,6 +93,7 @@ def names(count):
 # --- nothing kept, something else kept, something wrong kept ---------------------------------------------------------------
 
 
+@pytest.mark.keeps("what is not there has to be read")
 def test_only_what_changed_is_read(app, key_pair, monkeypatch):
     put(app, *names(20))
     publish(app)
@@ -108,6 +109,7 @@ def test_only_what_changed_is_read(app, key_pair, monkeypatch):
     assert_published(app, key_pair)
 
 
+@pytest.mark.keeps("what is not there has to be read")
 def test_another_process_starts_from_what_was_saved(app, key_pair, database, monkeypatch):
     put(app, *names(20))
     publish(app)
@@ -121,6 +123,7 @@ def test_another_process_starts_from_what_was_saved(app, key_pair, database, mon
         assert_published(worker, key_pair)
 
 
+@pytest.mark.keeps("drops it itself")
 @pytest.mark.parametrize("drop", ["process", "table", "both", "tables gone", "tables gone, process", "no table"])
 def test_without_it_the_same_is_signed(app, key_pair, drop):
     put(app, *names(20))
@@ -139,6 +142,7 @@ def test_without_it_the_same_is_signed(app, key_pair, drop):
     assert_published(app, key_pair)
 
 
+@pytest.mark.keeps("drops it itself")
 def test_an_account_that_may_make_no_tables(key_pair, database, monkeypatch, caplog):
     def refused(storage):
         raise BackendError(original=Exception("permission denied for schema public"))
@@ -183,6 +187,7 @@ def poison(form, wanted):
     return Form(blocks)
 
 
+@pytest.mark.keeps("alters it itself")
 @pytest.mark.parametrize("where", ["r01", "r10", "r19"])
 def test_altered_bytes_in_memory_are_never_signed(app, key_pair, caplog, where, monkeypatch):
     put(app, *names(20))
@@ -205,6 +210,7 @@ def test_altered_bytes_in_memory_are_never_signed(app, key_pair, caplog, where, 
         assert_published(app, key_pair)
 
 
+@pytest.mark.keeps("alters it itself")
 def test_a_signer_that_takes_all_of_it_is_given_what_is_stored(app, key_pair, caplog, monkeypatch):
     """Also where what was altered stands in front of what changed, and is known by its hash."""
 
@@ -228,6 +234,7 @@ def test_a_signer_that_takes_all_of_it_is_given_what_is_stored(app, key_pair, ca
     assert caplog.text.count("what is kept of it in memory is not what was signed") == 1
 
 
+@pytest.mark.keeps("alters it itself")
 @pytest.mark.parametrize("where", ["r01", "r10", "r19"])
 def test_altered_bytes_in_the_table_are_never_signed(app, key_pair, database, caplog, where):
     put(app, *names(20))
@@ -244,6 +251,7 @@ def test_altered_bytes_in_the_table_are_never_signed(app, key_pair, database, ca
     assert "what is kept of it in memory is not what was signed" in caplog.text
 
 
+@pytest.mark.keeps("alters it itself")
 @pytest.mark.parametrize(
     "statement",
     [
@@ -271,6 +279,7 @@ def test_a_table_that_makes_no_sense_is_left_alone(app, key_pair, database, stat
         assert_published(other, key_pair)
 
 
+@pytest.mark.keeps("alters it itself")
 def test_more_transactions_ago_than_postgresql_counts(app, key_pair, monkeypatch):
     """After half a turn of the ring of transaction numbers, rows that were written since look older than the last publication."""
     put(app, *names(8))
@@ -291,6 +300,7 @@ def test_more_transactions_ago_than_postgresql_counts(app, key_pair, monkeypatch
         assert_published(app, key_pair)
 
 
+@pytest.mark.keeps("alters it itself")
 @pytest.mark.parametrize("verified", [True, False])
 def test_a_digest_that_nobody_signed_proves_nothing(app, key_pair, database, monkeypatch, caplog, verified):
     """Who alters the bytes and the recorded digest: the signature is not one over that."""
@@ -335,6 +345,7 @@ def test_a_key_that_is_not_known_any_more(app, key_pair, database, tmp_path):
     assert_published(other, pair)
 
 
+@pytest.mark.keeps("looks whether it is the same as before")
 def test_what_was_not_committed_is_not_kept(app, key_pair, monkeypatch):
     put(app, *names(8))
     publish(app)
@@ -381,6 +392,7 @@ def edit(app, random_):
     random_.choice(writes)()
 
 
+@pytest.mark.keeps("looks whether it is the same as before")
 def test_what_was_written_before_and_committed_after_a_publication_is_seen(app, key_pair, database):
     put(app, *names(8))
     publish(app)
@@ -400,6 +412,7 @@ def test_what_was_written_before_and_committed_after_a_publication_is_seen(app, 
     assert_published(app, key_pair)
 
 
+@pytest.mark.keeps("its control is what is kept")
 def test_what_another_plugin_altered_after_the_signature_is_repaired(app, key_pair, monkeypatch):
     """In the transaction of the publication itself, whose own rows are not looked at again where they are many."""
     put(app, *names(8))
@@ -533,6 +546,7 @@ def test_values_of_what_is_only_copied_are_looked_at(app, monkeypatch, record):
     assert app.get(DESTINATION).json == before
 
 
+@pytest.mark.keeps("counts how often everything is read")
 @pytest.mark.parametrize("turns", [1, 2])
 def test_now_and_then_everything_is_read_and_compared(app, key_pair, database, monkeypatch, caplog, turns):
     """By each process that publishes, also if they take turns, so that each starts from what the other one saved."""

@@ -82,6 +82,7 @@ def test_one_request_where_nothing_changed(directory):
     assert requests == [f"/buckets/main/collections/regions/changeset?_expected=0&_since=%22{OLD.timestamp}%22"]
 
 
+@pytest.mark.keeps("an examination in full reads every record")
 def test_no_record_is_read_or_parsed_where_nothing_changed(directory, monkeypatch, statements):
     before = {path.name: path.read_bytes() for path in directory.iterdir()}
     with monkeypatch.context() as patch:
@@ -96,6 +97,7 @@ def test_no_record_is_read_or_parsed_where_nothing_changed(directory, monkeypatc
     assert [statement for statement in statements if "integrity_check" in statement]
 
 
+@pytest.mark.keeps("an examination in full reads every record")
 def test_a_new_signature_alone_reads_no_record(directory, statements):
     renewed = signed_state(KEY, list(OLD.changes), note="renewed")
     outcome, requests = gather(directory, renewed)
@@ -124,6 +126,7 @@ def test_the_file_for_programs_is_written_again(directory, tmp_path):
 # --- one change -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.keeps("counts what is read")
 def test_one_change_writes_one_row(directory, monkeypatch, statements):
     forbid(monkeypatch, rows, "read")
     outcome, requests = gather(directory, NEW)
@@ -279,6 +282,7 @@ def poison(directory, what, *, unnoticed):
         os.utime(directory / "collections.sqlite", ns=(noted.mtime_ns, noted.mtime_ns))
 
 
+@pytest.mark.keeps("an examination in full notices it all")
 @pytest.mark.parametrize("unnoticed", [False, True])
 @pytest.mark.parametrize("what", ["row", "digest", "both"])
 @pytest.mark.parametrize("offered", [OLD, NEW], ids=["nothing new", "one change"])

@@ -45,8 +45,8 @@ ALTERED = "%s: what is kept of it in memory is not what was signed. It is droppe
 class Stored:
     """count: of live records. signed_bytes: makes all that is signed. kept: what is to be kept once this was committed.
 
-    Take `kept` after `signed_bytes`, which may find that it was altered. proven: the form that was
-    kept of the state before, if it was hashed anew and is what was signed.
+    Take `kept` after `signed_bytes`, which may find that it was altered. proven: the form that was kept of the state before, if
+    it was hashed anew and is what was signed.
     """
 
     count: int

@@ -19,15 +19,19 @@ def rounds(quick: int, full: int) -> int:
 
 
 class CampaignReport:
-    """Collects what one test counted. Safe with several pytest workers: one line is one write."""
+    """Collects what one test counted. Safe with several pytest workers: one line is one write.
 
-    def __init__(self, test: str) -> None:
+    path: of the file; None: the one that ``make proof`` names.
+    """
+
+    def __init__(self, test: str, path: Path | None = None) -> None:
         self.test = test
+        self.path = path
         self.started = time.monotonic()
 
     def __call__(self, name: str, counts: Mapping[str, int], seed: int | str | None = None) -> None:
         """Report a campaign: what was counted (``{"values": 50000, "differences": 0}``), and its seed."""
-        path = os.environ.get("KINTO_SIGNER_CAMPAIGNS")
+        path = self.path or os.environ.get("KINTO_SIGNER_CAMPAIGNS")
         if not path:
             return
         line = {

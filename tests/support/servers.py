@@ -21,6 +21,7 @@ import kinto_http
 import webtest
 from kinto.core.cornice.service import SERVICES
 
+from tests.support import kept
 from tests.support.postgres import TEMPLATE, PostgresServer
 from tests.support.settings import PASSWORD, Settings, kinto_settings
 
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TETHERED = Path(__file__).with_name("tethered.py")
 WSGI = ROOT / "config" / "wsgi.py"
 MEASURED_WSGI = Path(__file__).with_name("measured_wsgi.py")
+KEPT_WSGI = Path(kept.__file__).with_name("wsgi.py")
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 15
 REQUEST_TIMEOUT_S = 60
@@ -80,7 +82,8 @@ class LiveKinto:
         """Start the server and wait until it answers. May be called again after ``stop`` or ``sigkill``."""
         if self._process is not None:
             raise RuntimeError(f"{self.name} is running already.")
-        write_ini(self.ini, self.settings, self.level)
+        mode = kept.mode_of({**os.environ, **self.environment}) if self.python == sys.executable else "on"
+        write_ini(self.ini, kept.in_mode(self.settings, mode), self.level)
         command = [sys.executable, "-SE", TETHERED, int(signal.SIGTERM), self.python, "-m", "granian"]
         command += ["--interface", "wsgi", "--host", "127.0.0.1", "--port", self.port, "--no-ws"]
         command += ["--workers", self.workers, "--blocking-threads", self.threads, "--backpressure", self.threads * 4]
@@ -91,7 +94,8 @@ class LiveKinto:
         measured = ours and "COVERAGE_PROCESS_CONFIG" in environment and "kinto_signer" in self.settings.get("kinto.includes", "")
         if not measured:  # a plain Kinto runs nothing of ours, and twice as fast without coverage
             environment = {name: value for name, value in environment.items() if not name.startswith("COVERAGE")}
-        command += [f"{MEASURED_WSGI if measured else WSGI}:application"]
+        wsgi = MEASURED_WSGI if measured else WSGI
+        command += [f"{wsgi if mode == 'on' else KEPT_WSGI}:application"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [str(part) for part in command],
@@ -253,7 +257,7 @@ class PrefixedRequest(webtest.TestRequest):
 def webtest_app(settings: Mapping[str, str], *, user: str = "alice") -> webtest.TestApp:
     """Kinto in this process. Requests are made as ``user``; ``headers=authorization("bob")`` changes that for one."""
     forget_older_servers()
-    application = kinto.main({}, **settings)
+    application = kinto.main({}, **kept.in_mode(settings))
     application.RequestClass = PrefixedRequest
     app = webtest.TestApp(application)
     app.RequestClass = PrefixedRequest
