@@ -263,6 +263,16 @@ def test_numbers_of_another_start_of_the_database_say_nothing(app, signer, postg
     assert reads == [None]
 
 
+def test_a_moment_half_a_turn_of_the_ring_ago_says_nothing(app, signer, postgres, database, monkeypatch):
+    """In the ring its number looks as if it were still to come, and every row older."""
+    postgres.execute(HARM[0], database)
+    long_ago = replace(kept(app).since, oldest=str(int(kept(app).since.oldest) + 10_000))
+    replace_kept(app, replace(kept(app), since=long_ago, recent={}))
+    assert outcome(app).reason == "hash-mismatch"
+    monkeypatch.setattr(module, "can_tell", lambda *args: True)
+    assert isinstance(outcome(app), Accepted)
+
+
 # --- other bytes in memory ------------------------------------------------------------------------------------------------
 
 
@@ -314,22 +324,25 @@ def test_altered_bytes_in_front_of_the_change_are_not_needed_and_found_later(app
 
 
 def test_altered_hash_states_refuse_nothing(app, signer, unfounded):
-    def alter_state(number):
-        kept(app).form._marks[number] = kept(app).form._marks[3]
+    def alter_state(number, which):
+        marks = kept(app).form._marks
+        marks[number] = replace(marks[number], **{name: getattr(marks[3], name) for name in which})
 
     for number in (0, 2, -1):
-        alter_state(number)
-        signer.assert_is_held_by(app)
-        alter_state(number)
-        signer.publish(app, r07=number)
-        alter_state(number)
-        signer.publish(app)
-        alter_state(number)
-        signer.publish(app, r00=number)
-        signer.assert_is_held_by(app)
+        for which in (["signed"], ["plain"], ["signed", "plain"]):
+            alter_state(number, which)
+            signer.assert_is_held_by(app)
+            for values in ({"r07": number}, {}, {"r00": number}):
+                alter_state(number, which)
+                signer.publish(app, **values)
+                signer.assert_is_held_by(app)
     unfounded()
-    alter_state(-1)
-    assert outcome(app).reason == "hash-mismatch"
+    for which, reason in ((["signed"], "bad-signature"), (["plain"], "hash-mismatch")):
+        app.app.registry.guard.kept.forget()
+        outcome(app)
+        alter_state(-1, which)
+        replace_kept(app, replace(kept(app), seal=kept(app).form.digests(0)))
+        assert outcome(app).reason == reason
 
 
 def test_an_old_form_that_looks_current_refuses_nothing(app, signer, unfounded):
@@ -338,14 +351,14 @@ def test_an_old_form_that_looks_current_refuses_nothing(app, signer, unfounded):
     for control in (False, True):
         transaction.begin()
         signer.assert_is_held_by(app)
-        replace_kept(app, replace(kept(app), form=old.form, recent={}))
+        replace_kept(app, replace(kept(app), form=old.form, seal=old.seal, recent={}))
         if control:
             unfounded()
             assert outcome(app).reason == "hash-mismatch"
             signer.publish(app, r09=2, status=503)
         else:
             signer.assert_is_held_by(app)
-            replace_kept(app, replace(kept(app), form=old.form, recent={}))
+            replace_kept(app, replace(kept(app), form=old.form, seal=old.seal, recent={}))
             signer.publish(app, r09=1)
 
 

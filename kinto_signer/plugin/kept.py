@@ -17,10 +17,10 @@ from typing import Any
 import sqlalchemy
 import transaction
 
-from kinto_signer.core.canonical import canonical_if_known, canonical_parsed
+from kinto_signer.core.canonical import Digests, canonical_if_known, canonical_parsed
 from kinto_signer.core.form import Form
 from kinto_signer.plugin.last_kept import LastKept
-from kinto_signer.plugin.touched import Moment, moment
+from kinto_signer.plugin.touched import Moment, can_tell, moment
 
 OVERHEAD_BYTES = 200
 """What Python needs around the canonical form of each record, and around each version that is remembered."""
@@ -28,19 +28,18 @@ OVERHEAD_BYTES = 200
 MAX_KEPT_BYTES = 256 * 2**20
 FEW = 1000
 
-# xid is a ring, and age() says how far back a number lies on it: a moment half a turn ago tells nothing.
 _LOOK = sqlalchemy.text("""
-SELECT age(CAST(:then AS xid)) >= 0, count(*) FILTER (WHERE NOT deleted),
+SELECT count(*) FILTER (WHERE NOT deleted),
        COALESCE(array_agg(id) FILTER (WHERE touched), '{}'),
        COALESCE(array_agg(CASE WHEN NOT deleted THEN xmin::text || ctid::text END) FILTER (WHERE touched), '{}'),
-       COALESCE(array_agg(age(xmin) <= age(CAST(:now AS xid))) FILTER (WHERE touched), '{}')
+       COALESCE(array_agg(age(xmin) <= age(CAST(CAST(:now AS xid8) AS xid))) FILTER (WHERE touched), '{}')
   FROM (
-    SELECT id, deleted, xmin, ctid, age(xmin) <= (SELECT age(CAST(:then AS xid))) AS touched
+    SELECT id, deleted, xmin, ctid, age(xmin) <= (SELECT age(CAST(CAST(:then AS xid8) AS xid))) AS touched
       FROM objects WHERE parent_id = :uri AND resource_name = 'record'
   ) AS rows
 """)
 _ROWS = """
-SELECT id, CASE WHEN age(xmin) <= age(CAST(:since AS xid)) THEN xmin::text || ctid::text END,
+SELECT id, CASE WHEN age(xmin) <= age(CAST(CAST(:since AS xid8) AS xid)) THEN xmin::text || ctid::text END,
        (EXTRACT(EPOCH FROM last_modified) * 1000)::bigint, data::text
   FROM objects WHERE parent_id = :uri AND resource_name = 'record' AND NOT deleted
 """
@@ -52,7 +51,7 @@ class StoredForm:
 
     since: rows whose transaction is older were all there then; None on memory, and for nothing at all. recent: the version of
     each row that is not as old. own: whether it was read beside writes of the same transaction. made_of: what was kept, if not
-    everything was read for it.
+    everything was read for it. seal: the digests that the form gave when it was kept, with the timestamp 0.
     """
 
     form: Form = field(default_factory=Form)
@@ -60,6 +59,7 @@ class StoredForm:
     recent: Mapping[str, str] = field(default_factory=dict)
     own: bool = False
     made_of: Form | None = None
+    seal: Digests | None = None
 
     def proven(self, timestamp: int, expected_hash: str) -> bool:
         """Whether it is right whatever is in this process's memory: everything was read, or what was kept leads to that hash.
@@ -120,8 +120,8 @@ class KeptForms:
         """What was read beside writes of its own counts once they are committed."""
         if found.since is None:
             return
-        found.form.digests(0)  # now, and not by two threads at once: what they share is complete
-        found = replace(found, made_of=None)
+        seal = found.form.digests(0)  # now, and not by two threads at once: what they share is complete
+        found = replace(found, made_of=None, seal=seal)
         if found.own:
             transaction.get().addAfterCommitHook(self._committed, (uri, found))
         else:
@@ -139,11 +139,11 @@ class KeptForms:
 
 def _since(session: Any, uri: str, kept: StoredForm, now: Moment) -> StoredForm | None:
     """`kept` with what was written since; None where nobody can tell."""
-    if kept.since is None or kept.since.server != now.server:
+    if kept.since is None or kept.form.digests(0) != kept.seal or not can_tell(session, kept.since):
         return None
     values = {"uri": uri, "then": kept.since.oldest, "now": now.oldest}
-    known, live, ids, versions, lately = session.execute(_LOOK, values).one()
-    if not known or not kept.recent.keys() <= set(ids):
+    live, ids, versions, lately = session.execute(_LOOK, values).one()
+    if not kept.recent.keys() <= set(ids):
         return None
     there_before = len(kept.recent) + sum(1 for record_id in ids if record_id not in kept.recent and record_id in kept.form)
     if live - sum(version is not None for version in versions) != len(kept.form) - there_before:
