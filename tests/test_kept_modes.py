@@ -14,6 +14,13 @@ from tests.support.site import DESTINATION, SOURCE, set_status, signer_app
 
 pytestmark = pytest.mark.keeps("puts a process into a mode itself")
 NAMES = [f"r{number:02d}" for number in range(20)]
+MEMORY = ("byte", "blocks swapped", "hash states", "digest", "timestamp")
+TO_BE_SEEN = (
+    *(f"S: recognised: memory, {way}" for way in MEMORY),
+    "S: recognised: table, ",
+    "S: handed out: memory, record missing",  # nobody asks for a proof: they are counted
+    "S: not used: memory, byte",  # in front of the change: only its hash counts
+)
 
 
 @pytest.fixture
@@ -34,10 +41,10 @@ def put(app, *names, value=0):
     app.post_json("/batch", {"requests": parts})
 
 
-def publish(app, key_pair, times):
+def publish(app, key_pair, times, first=0):
     """So many changes, to one record after the other; each publication is what its signature says."""
-    for number in range(times):
-        put(app, NAMES[number * 7 % len(NAMES)], value=number + 1)
+    for number in range(first, first + times):
+        put(app, NAMES[number * 7 % len(NAMES)], value=f"{first} {number}")
         set_status(app, "to-sign")
         assert_signed(app, key_pair)
 
@@ -52,20 +59,14 @@ def assert_signed(app, key_pair):
 def test_poison_is_recognised_and_without_the_proof_it_is_noticed(app, key_pair, seen, monkeypatch):
     put(app, *NAMES)
     put_into(monkeypatch, "poisoned", compare=False)
-    publish(app, key_pair, 33)
-    found = seen()
-    assert problems("poisoned", found) == []
-    for way in (
-        "memory, byte",
-        "memory, blocks swapped",
-        "memory, hash states",
-        "memory, digest",
-        "memory, timestamp",
-        "table, ",
-    ):
-        assert sum(times for what, times in found.items() if what.startswith(f"S: recognised: {way}")), way
-    assert found["S: handed out: memory, record missing"]
-    assert found["S: not used: memory, byte"]  # it stood in front of the change: only its hash counts
+    for turn in range(20):
+        publish(app, key_pair, 8, first=turn)
+        found = seen()
+        missing = [start for start in TO_BE_SEEN if not any(what.startswith(start) for what in found)]
+        if not missing:
+            break
+    assert missing == []
+    assert problems("poisoned", found, "S") == []
     monkeypatch.setattr(Form, "proven", lambda form, *arguments: form)
     with pytest.raises(InvalidSignature):
         publish(app, key_pair, 12)
@@ -90,18 +91,17 @@ def test_what_is_dropped_is_gone(app, key_pair, seen, monkeypatch, mode, what):
     publish(app, key_pair, 4)
     found = seen()
     assert found[what] >= 3
-    assert bool(problems(mode, found)) is (mode == "off")
+    assert bool(problems(mode, found, "S")) is (mode == "off")
     assert bool(found["S: dropped in the table"]) is (mode == "dropped")
 
 
 def test_a_run_that_hits_nothing_fails():
-    for mode in ("off", "dropped", "poisoned"):
-        assert "Nothing was shown" in problems(mode, {"S: publications on PostgreSQL": 7})[-1]
+    for mode, parts in (("off", 2), ("dropped", 3), ("poisoned", 3)):
+        assert len(problems(mode, {"S: publications on PostgreSQL": 7})) == parts
 
 
-@pytest.mark.parametrize(("mode", "what"), [("poisoned", "S: recognised"), ("off", "S: nothing there")])
-def test_a_served_kinto_is_in_the_mode(live_kinto, key_pair, database, seen, tmp_path, mode, what):
-    environment = {"KEPT": mode, FILE: str(tmp_path / "counts.txt")}
+def test_a_served_kinto_is_in_the_mode(live_kinto, key_pair, database, seen, tmp_path):
+    environment = {"KEPT": "poisoned", FILE: str(tmp_path / "counts.txt")}
     client = live_kinto(signer_settings(key_pair.private, database=database), environment=environment).client()
     client.create_bucket(id=COLLECTION["bucket"])
     client.create_collection(bucket=COLLECTION["bucket"], id=COLLECTION["collection"])
@@ -109,5 +109,5 @@ def test_a_served_kinto_is_in_the_mode(live_kinto, key_pair, database, seen, tmp
         client.create_record(**COLLECTION, data={"n": number})
         client.patch_collection(bucket=COLLECTION["bucket"], id=COLLECTION["collection"], data={"status": "to-sign"})
     found = seen()
-    assert sum(times for name, times in found.items() if name.startswith(what))
-    assert [name for name in found if "WRONG" in name] == []
+    assert sum(times for what, times in found.items() if what.startswith("S: recognised"))
+    assert [what for what in found if "WRONG" in what] == []

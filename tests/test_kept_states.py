@@ -156,6 +156,7 @@ def test_an_account_that_may_make_no_tables(key_pair, database, monkeypatch, cap
         assert_published(app, key_pair)
 
 
+@pytest.mark.keeps("there have to be tables")
 def test_a_server_starts_while_somebody_reads_the_tables(app, key_pair, database):
     """As a back-up does for as long as it takes: nothing is altered that is there already."""
     with closing(psycopg2.connect(database)) as other, other.cursor() as cursor:
@@ -438,6 +439,7 @@ def test_what_another_plugin_altered_after_the_signature_is_repaired(app, key_pa
         assert_published(app, key_pair)
 
 
+@pytest.mark.keeps("drops it itself")
 @pytest.mark.parametrize("kept", [True, False])
 def test_two_contents_never_have_the_same_timestamp(app, key_pair, kept, caplog):
     """Where what was published was altered so that it still says what the source does, which is no difference."""
@@ -529,7 +531,7 @@ def test_more_than_is_read_at_once_is_copied_inside_the_database(app, key_pair, 
     found = app.get(f"{SOURCE}/diff?_limit=100").json["data"]
     assert (len(found["created"]), len(found["updated"]), len(found["deleted"])) == (30, 1, 1)
     states(app).forget()
-    run(app, "DELETE FROM kinto_signer_forms")
+    run(app, "DROP TABLE IF EXISTS kinto_signer_forms, kinto_signer_form_blocks")
     app.patch_json(SOURCE, {"data": {"status": "to-sign", "reviewed_digest": found["digest"]}})
     assert_published(app, key_pair)
     by_time = sorted(app.get(f"{DESTINATION}/records").json["data"], key=lambda record: record["last_modified"])

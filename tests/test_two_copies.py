@@ -17,6 +17,8 @@ from tests.support.campaigns import rounds
 from tests.support.editing import independently_verified
 from tests.support.site import DESTINATION, SOURCE, set_status, signer_app
 
+pytestmark = pytest.mark.keeps("looks at what is kept of both copies itself, and takes checks away")
+
 PREVIEW = "/buckets/main-preview/collections/regions"
 RESOURCES = "/buckets/main-workspace -> /buckets/main-preview -> /buckets/main"
 COPIES = (DESTINATION, PREVIEW)

@@ -24,16 +24,18 @@ def counted(path: Path) -> Counter[str]:
 
 
 class Turns:
-    """Which turn it is: numbers that only depend on the test and on how often it asked, so that it does the same again."""
+    """Numbers that look like chance and only depend on the test and on how often it asked, so that it does the same again.
+
+    One after the other would do less: who asks twice for each publication would always get every second one.
+    """
 
     def __init__(self) -> None:
-        self._next: dict[str, int] = {}
+        self._asked: Counter[str] = Counter()
 
     def __call__(self) -> int:
         test = _test()
-        number = self._next.get(test, zlib.crc32(test.encode()))
-        self._next[test] = number + 1
-        return number
+        self._asked[test] += 1
+        return zlib.crc32(f"{test} {self._asked[test]}".encode())
 
 
 def _test() -> str:
