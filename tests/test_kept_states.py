@@ -124,6 +124,11 @@ def test_another_process_starts_from_what_was_saved(app, key_pair, database, mon
 
 
 @pytest.mark.keeps("drops it itself")
+def test_what_can_be_lost_at_any_time_is_no_burden_for_replicas(app):
+    statement = "SELECT relname, relpersistence FROM pg_class WHERE relname LIKE 'kinto_signer_form%' AND relkind = 'r'"
+    assert sorted(tuple(row) for row in run(app, statement)) == [("kinto_signer_form_blocks", "u"), ("kinto_signer_forms", "u")]
+
+
 @pytest.mark.parametrize("drop", ["process", "table", "both", "tables gone", "tables gone, process", "no table"])
 def test_without_it_the_same_is_signed(app, key_pair, drop):
     put(app, *names(20))

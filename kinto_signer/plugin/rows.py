@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import sqlalchemy
@@ -29,15 +30,25 @@ def rows(session: Any, uri: str, ids: Iterable[str]) -> Iterator[Record]:
         yield from sorted((record for record, _ in found), key=lambda record: record["id"])
 
 
-def all_rows(session: Any, uri: str, *, in_order: bool = False) -> Iterator[tuple[Record, bool]]:
+def all_rows(session: Any, uri: str, *, in_order: bool = False, ahead: bool = False) -> Iterator[tuple[Record, bool]]:
     """Every live record, without holding all of them, and whether it is plain (`StoredJson.parse`).
 
-    in_order: of ids, by code point, which takes a little longer.
+    in_order: of ids, by code point, which takes a little longer. ahead: another thread waits for the next piece while this one
+    looks at what is there; nobody may use the session before the end.
 
     One statement, and not page after page: for those PostgreSQL may choose to sort everything each time.
     """
     streaming = {"stream_results": True, "max_row_buffer": PIECE}
-    yield from _parsed(session.execute(_SORTED if in_order else _ROWS, {"uri": uri}, execution_options=streaming))
+    found = session.execute(_SORTED if in_order else _ROWS, {"uri": uri}, execution_options=streaming)
+    yield from _parsed(_fetched_ahead(found.partitions(PIECE)) if ahead else found)
+
+
+def _fetched_ahead(pieces: Iterator[Sequence[Sequence[Any]]]) -> Iterator[Sequence[Any]]:
+    with ThreadPoolExecutor(1) as other:
+        fetching = other.submit(next, pieces, None)
+        while (piece := fetching.result()) is not None:
+            fetching = other.submit(next, pieces, None)
+            yield from piece
 
 
 def _parsed(found: Iterable[Sequence[Any]]) -> Iterator[tuple[Record, bool]]:

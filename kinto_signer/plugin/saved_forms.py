@@ -20,13 +20,13 @@ from kinto_signer.plugin.touched import Moment
 
 _CREATE = (
     """
-    CREATE TABLE IF NOT EXISTS kinto_signer_forms (
+    CREATE UNLOGGED TABLE IF NOT EXISTS kinto_signer_forms (
         uri text COLLATE "C" PRIMARY KEY, version text NOT NULL, source text NOT NULL, signed_timestamp bigint NOT NULL,
         oldest text NOT NULL, own text, server text NOT NULL
     )
     """,
     """
-    CREATE TABLE IF NOT EXISTS kinto_signer_form_blocks (
+    CREATE UNLOGGED TABLE IF NOT EXISTS kinto_signer_form_blocks (
         uri text COLLATE "C", first_id text COLLATE "C", ids text NOT NULL, forms text NOT NULL, PRIMARY KEY (uri, first_id)
     )
     """,

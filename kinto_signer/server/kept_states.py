@@ -169,7 +169,7 @@ def read_form(session: Any, name: str, look: Callable[[Record], None] | None = N
     look: is given each record that holds anything to be looked at; what it raises is raised.
     """
     chunks: dict[str, bytes] = {}
-    for record, plain in all_rows(session, collection_uri(name)):
+    for record, plain in all_rows(session, collection_uri(name), ahead=True):
         chunks[record["id"]] = canonical_parsed(record, plain=plain)
         if look is not None and not plain:
             look(record)
