@@ -285,9 +285,34 @@ def test_a_table_that_makes_no_sense_is_left_alone(app, key_pair, database, stat
         assert_published(other, key_pair)
 
 
+def without_seal(monkeypatch):
+    monkeypatch.setattr(saved_forms, "_sealed", lambda nonce, *said: nonce)
+
+
+@pytest.mark.keeps("alters it itself")
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_moment_that_was_altered_hides_no_edit(app, key_pair, monkeypatch, sealed):
+    """A newer one than that of the last publication, by which what was written in between looks older than it."""
+    if not sealed:
+        without_seal(monkeypatch)
+    put(app, *names(8))
+    publish(app)
+    put(app, "r07", value=1)
+    run(app, "SELECT pg_current_xact_id()")  # another transaction, after the edit
+    run(app, "UPDATE kinto_signer_forms SET oldest = pg_current_xact_id()::text")
+    states(app).forget()
+    publish(app)
+    if sealed:
+        assert_published(app, key_pair)
+    else:
+        with pytest.raises(AssertionError):
+            assert_published(app, key_pair)
+
+
 @pytest.mark.keeps("alters it itself")
 def test_more_transactions_ago_than_postgresql_counts(app, key_pair, monkeypatch):
     """After half a turn of the ring of transaction numbers, rows that were written since look older than the last publication."""
+    without_seal(monkeypatch)
     put(app, *names(8))
     publish(app)
     with app.app.registry.storage.client.connect() as session:

@@ -6,8 +6,9 @@ to give the digest that was signed (`core.form`). Where the table cannot be made
 
 from __future__ import annotations
 
+import hashlib
 import re
-import uuid
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,7 @@ INSERT INTO kinto_signer_form_blocks SELECT :uri, first_id, ids, forms FROM kint
 """)
 _DELETE_ALL = sqlalchemy.text("DELETE FROM kinto_signer_form_blocks WHERE uri = :uri")
 _DELETE_SOME = sqlalchemy.text("DELETE FROM kinto_signer_form_blocks WHERE uri = :uri AND first_id = ANY(:firsts)")
+_NONCE = 32
 _NUMBER = re.compile("[0-9]{1,19}")
 
 
@@ -96,14 +98,25 @@ def load(session: Any, uri: str) -> SavedForm | None:
     head = session.execute(_HEAD, {"uri": uri}).one_or_none()
     if head is None or not _is_number(head.oldest, 2**63) or not _is_number(head.own or "0", 2**32):
         return None
+    since = Moment(head.oldest, head.own, head.server)
+    if head.version != _sealed(head.version[:_NONCE], uri, head.source, head.signed_timestamp, since):
+        return None
     blocks: list[Block] = []
     for ids, forms in session.execute(_BLOCKS, {"uri": uri}):
         block = Block(tuple(ids.split("\n")), tuple(forms.encode("ascii", "replace").split(b"\n")))
         if len(block.ids) != len(block.chunks) or (blocks and blocks[-1].ids[-1] >= block.ids[0]):
             return None
         blocks.append(block)
-    since = Moment(head.oldest, head.own, head.server)
     return SavedForm(head.version, head.source, head.signed_timestamp, since, Form(blocks))
+
+
+def _sealed(nonce: str, uri: str, source: str, timestamp: int, since: Moment) -> str:
+    """A version: by its end one sees that none of these was altered. An older moment would hide nothing, a newer one might.
+
+    It is no secret: who can write here on purpose can write to the source as well.
+    """
+    said = "\n".join((nonce, uri, source, str(timestamp), since.oldest, since.own or "", since.server))
+    return nonce + hashlib.sha256(said.encode()).hexdigest()
 
 
 def _is_number(text: str, end: int) -> bool:
@@ -125,7 +138,7 @@ def save(
     before: the version that is in the table, if it is, and its form: then only the blocks that are others are written.
     beside: the URI of another collection, and its form that was saved in this transaction: all of it does not travel again.
     """
-    made = uuid.uuid4().hex
+    made = _sealed(secrets.token_hex(_NONCE // 2), uri, source, timestamp, since)
     if before is not None and before[0] == version(session, uri):
         known = {block.ids[0]: block for block in before[1].blocks}
         here = {block.ids[0] for block in form.blocks}
