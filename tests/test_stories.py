@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from kinto_signer import errors
-from kinto_signer.updater.cache import SqliteRepository
+from kinto_signer.updater.cache_file import CacheFile
 from tests.support.servers import ROOT
 from tests.support.stories.attacks import WITH_A_DATABASE, WITH_THE_KEY, WITHOUT_THE_KEY, WORDS
 from tests.support.stories.reader import Reader, run_in_this_process
@@ -109,12 +109,12 @@ def without_checks(monkeypatch):
         monkeypatch.setattr(f"kinto_signer.{place}", lambda *args: None)
     for name in ("_refuse_wrong_time", "_refuse_other_content"):
         monkeypatch.setattr(f"kinto_signer.core.repository.Verify.{name}", lambda *args: None)
-    known = SqliteRepository._read_catalogue  # the cache itself refuses what is older
+    known = CacheFile.catalogue_in  # the cache itself refuses what is older
 
     def forgotten(self, connection):
         return {name: replace(held, highest=0) for name, held in dict(known(self, connection)).items()}
 
-    monkeypatch.setattr(SqliteRepository, "_read_catalogue", forgotten)
+    monkeypatch.setattr(CacheFile, "catalogue_in", forgotten)
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)

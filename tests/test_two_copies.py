@@ -17,8 +17,6 @@ from tests.support.campaigns import rounds
 from tests.support.editing import independently_verified
 from tests.support.site import DESTINATION, SOURCE, set_status, signer_app
 
-pytestmark = pytest.mark.keeps("looks at what is kept of both copies itself, and takes checks away")
-
 PREVIEW = "/buckets/main-preview/collections/regions"
 RESOURCES = "/buckets/main-workspace -> /buckets/main-preview -> /buckets/main"
 COPIES = (DESTINATION, PREVIEW)
@@ -81,6 +79,7 @@ def timestamps(app, place):
     return {record["id"]: record["last_modified"] for record in app.get(f"{place}/records").json["data"]}
 
 
+@pytest.mark.keeps("counts what is hashed")
 def test_what_is_hashed_of_the_one_is_not_hashed_of_the_other(app, key_pair, monkeypatch):
     put(app, *NAMES, n=1)
     set_status(app, "to-sign")
@@ -145,6 +144,7 @@ def poison(app, random_):
         object.__setattr__(state, "form", other)
 
 
+@pytest.mark.keeps("alters it itself")
 def test_what_is_altered_in_the_kept_preview_is_not_signed(app, key_pair, monkeypatch, caplog):
     put(app, *NAMES, n=1)
     set_status(app, "to-sign")
@@ -166,6 +166,7 @@ def test_what_is_altered_in_the_kept_preview_is_not_signed(app, key_pair, monkey
         assert_published(app, key_pair, PREVIEW)
 
 
+@pytest.mark.keeps("looks at what is read")
 def test_what_was_copied_is_not_read_back(app, key_pair, monkeypatch):
     monkeypatch.setattr(compared, "MANY", 5)
     monkeypatch.setattr(kept_states, "all_rows", pytest.fail)
@@ -189,6 +190,7 @@ def test_what_may_be_written_in_two_ways_is_read_back(app, new_app, key_pair, mo
     assert_published(app, key_pair)
 
 
+@pytest.mark.keeps("takes the check away")
 @pytest.mark.parametrize("seen", [True, False])
 def test_what_is_written_to_the_source_while_it_is_published(app, key_pair, monkeypatch, seen):
     """With the database's password, past S's lock: what was read of the source is not what was copied."""
@@ -217,6 +219,7 @@ def test_what_is_written_to_the_source_while_it_is_published(app, key_pair, monk
             assert_published(app, key_pair)
 
 
+@pytest.mark.keeps("looks at what is read")
 @pytest.mark.parametrize("compares", [True, False])
 def test_a_preview_of_which_nothing_is_kept_is_what_the_destination_is_but_for_what_is_not(app, key_pair, monkeypatch, compares):
     put(app, *NAMES, n=1)
