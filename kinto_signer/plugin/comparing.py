@@ -11,8 +11,8 @@ from typing import Any
 
 import sqlalchemy
 
-# Without statistics, as after much was written, PostgreSQL may take a nested loop, which takes ten times as long.
-_NO_LOOPS, _LOOPS = sqlalchemy.text("SET LOCAL enable_nestloop = off"), sqlalchemy.text("SET LOCAL enable_nestloop = on")
+from kinto_signer.plugin.planner import without
+
 _JOINED = """
   FROM (SELECT id, data, last_modified FROM objects WHERE parent_id = :one AND resource_name = 'record' AND NOT deleted) one
   FULL JOIN (SELECT id, data, last_modified FROM objects
@@ -42,20 +42,17 @@ class Differing:
 
 def differing(session: Any, one: str, other: str) -> Differing:
     """How the live records below the URI `one` are other than those below `other`; timestamps do not count."""
-    session.execute(_NO_LOOPS)
     found = Differing({}, [], [])
-    for record_id, timestamp, is_there in session.execute(_DIFFERING, {"one": one, "other": other}):
-        if not is_there:
-            found.alone[record_id] = timestamp
-        else:
-            (found.others if timestamp is None else found.both).append(record_id)
-    session.execute(_LOOPS)
+    with without(session, "nestloop"):
+        for record_id, timestamp, is_there in session.execute(_DIFFERING, {"one": one, "other": other}):
+            if not is_there:
+                found.alone[record_id] = timestamp
+            else:
+                (found.others if timestamp is None else found.both).append(record_id)
     return found
 
 
 def not_the_same(session: Any, one: str, other: str) -> list[str]:
     """Ids of the live records that only one of both has, or that are not stored as the same, timestamp included."""
-    session.execute(_NO_LOOPS)
-    found = list(session.execute(_NOT_THE_SAME, {"one": one, "other": other}).scalars())
-    session.execute(_LOOPS)
-    return found
+    with without(session, "nestloop"):
+        return list(session.execute(_NOT_THE_SAME, {"one": one, "other": other}).scalars())

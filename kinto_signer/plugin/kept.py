@@ -20,6 +20,7 @@ import transaction
 from kinto_signer.core.canonical import Digests, canonical_if_known, canonical_parsed
 from kinto_signer.core.form import Form
 from kinto_signer.plugin.last_kept import LastKept
+from kinto_signer.plugin.planner import without
 from kinto_signer.plugin.touched import Moment, can_tell, moment
 
 OVERHEAD_BYTES = 200
@@ -142,7 +143,8 @@ def _since(session: Any, uri: str, kept: StoredForm, now: Moment) -> StoredForm 
     if kept.since is None or kept.form.digests(0) != kept.seal or not can_tell(session, kept.since):
         return None
     values = {"uri": uri, "then": kept.since.oldest, "now": now.oldest}
-    live, ids, versions, lately = session.execute(_LOOK, values).one()
+    with without(session, "seqscan"):
+        live, ids, versions, lately = session.execute(_LOOK, values).one()
     if not kept.recent.keys() <= set(ids):
         return None
     there_before = len(kept.recent) + sum(1 for record_id in ids if record_id not in kept.recent and record_id in kept.form)

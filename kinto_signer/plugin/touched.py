@@ -11,6 +11,8 @@ from typing import Any
 
 import sqlalchemy
 
+from kinto_signer.plugin.planner import without
+
 # After a crash the postmaster may go on, without the last transactions (synchronous_commit = off), and gives their numbers away
 # again; its statistics begin anew then.
 _IDENTITY = """
@@ -32,8 +34,6 @@ _TOUCHED = """
 SELECT array_agg(CASE WHEN deleted THEN '-' ELSE '+' END || id) FILTER (WHERE {touched}), count(*) FILTER (WHERE NOT deleted)
   FROM objects WHERE parent_id = :uri AND resource_name = 'record'
 """
-# Once PostgreSQL has statistics it would rather read the whole table, with everybody else's collections.
-_BY_INDEX, _AS_BEFORE = sqlalchemy.text("SET LOCAL enable_seqscan = off"), sqlalchemy.text("SET LOCAL enable_seqscan = on")
 _SINCE = "age(xmin) <= (SELECT age(CAST(CAST(:oldest AS xid8) AS xid)))"
 _BY_OTHERS = " AND xmin <> CAST(:own AS xid)"
 
@@ -82,9 +82,8 @@ def touched(session: Any, uri: str, since: Moment, *, but_own: bool = False) -> 
     others = but_own and since.own is not None
     statement = _TOUCHED.format(touched=_SINCE + (_BY_OTHERS if others else ""))
     values = {"uri": uri, "oldest": since.oldest} | ({"own": since.own} if others else {})
-    session.execute(_BY_INDEX)
-    marked, live = session.execute(sqlalchemy.text(statement), values).one()
-    session.execute(_AS_BEFORE)
+    with without(session, "seqscan"):
+        marked, live = session.execute(sqlalchemy.text(statement), values).one()
     found = marked or []
     ids = frozenset(one[1:] for one in found)
     return Touched(ids, int(live), int(live) - sum(one[0] == "+" for one in found))
