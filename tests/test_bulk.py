@@ -9,7 +9,7 @@ import transaction
 from hypothesis import HealthCheck, given, settings
 
 from kinto_signer.core.changeset import is_tombstone
-from kinto_signer.plugin.bulk import MANY, apply_in_bulk
+from kinto_signer.plugin.bulk import MANY, apply_in_bulk, copy_all
 from tests.support.servers import webtest_app
 from tests.support.settings import kinto_settings
 from tests.support.states import TEXTS, make_records, tombstone_of
@@ -114,6 +114,21 @@ def test_ids_that_mean_something_to_copy(bulk):
     state += [tombstone_of(odd + odd, T + 10 + number) for number, odd in enumerate(ids)]
     bulk.apply(state)
     bulk.assert_as_kinto_writes(state)
+
+
+@pytest.mark.parametrize("in_use", [False, True])
+def test_all_of_another_collection(on_postgresql, in_use):
+    state = [*records(5), {"id": "odd", "last_modified": T + 50, "text": "a\\b\n", "floats": [1.5, -0.25]}]
+    on_postgresql.apply([*state, tombstone_of("gone", T + 60)])
+    origin = on_postgresql.uri
+    on_postgresql.start()
+    before = [tombstone_of(state[0]["id"], T - 9), tombstone_of("x", T - 8)] if in_use else []
+    if in_use:
+        on_postgresql.apply(before)
+    copy_all(on_postgresql.bulk, on_postgresql.uri, origin, timestamp=T + 50)
+    transaction.commit()
+    there = {change["id"] for change in state}
+    on_postgresql.assert_as_kinto_writes([*(change for change in before if change["id"] not in there), *state])
 
 
 def test_an_empty_one(bulk):

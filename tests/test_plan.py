@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinto_signer.core.changeset import TIMESTAMP_MARKER, is_tombstone
-from kinto_signer.core.plan import Held, plan
+from kinto_signer.core.plan import Held, plan, repeated
 from tests.support.campaigns import rounds
 
 
@@ -201,7 +201,7 @@ def test_two_copies_are_given_the_same_timestamps_where_they_may(steps, clock):
     now = edit_clock = 1000
     for changes, hidden, both, drift in steps:
         now = max(0, now + drift)
-        dated = {}
+        dated, first = {}, None
         for number in (0, 1):
             for record_id, value in changes if number == 0 else hidden:  # SQL in between, behind the signer's back
                 edit_clock += 1
@@ -209,6 +209,9 @@ def test_two_copies_are_given_the_same_timestamps_where_they_may(steps, clock):
             place = copies[number]
             before, held = place.live(), place.held()
             planned = plan(list(source.values()), held, [], now, dated=dated)
+            if first is not None and not before and not hidden:
+                assert repeated(first, held, source.keys()) in (None, planned)
+            first = planned
             for change in planned.destination:
                 place.write(change)
             assert content(place.live()) == content(source)
@@ -221,3 +224,34 @@ def test_two_copies_are_given_the_same_timestamps_where_they_may(steps, clock):
             dated = {change["id"]: change for change in planned.destination if not is_tombstone(change)}
             if not both:
                 break
+
+
+NEW = [{"id": "b", "v": 1, "last_modified": 3}, {"id": "a", "v": 2, "last_modified": 7}]
+
+
+@pytest.mark.parametrize("clock", [0, 99])
+def test_the_first_plan_is_that_of_the_second_copy_too(clock):
+    copy = Held(clock, rest=clock)
+    first = plan(NEW, Held(0, fresh=True), [], 100)
+    dated = {change["id"]: change for change in first.destination}
+    assert repeated(first, copy, {"a", "b"}) == plan(NEW, copy, [], 100, dated=dated)
+
+
+@pytest.mark.parametrize(
+    ("first", "copy", "ids"),
+    [
+        (Held(0, [NEW[0]], rest=3), Held(0), {"a", "b"}),  # it had one of them
+        (Held(0, [{"id": "c", "last_modified": 5}]), Held(0), {"a", "b"}),  # one was removed there
+        (Held(0), Held(0), {"a"}),
+        (Held(0), Held(0), {"a", "c"}),
+        (Held(0), Held(101), {"a", "b"}),  # its clock is at the first new timestamp
+        (Held(0), Held(50, rest=101), {"a", "b"}),
+        (Held(0), Held(7, [NEW[1]]), {"a", "b"}),
+    ],
+)
+def test_what_may_come_out_otherwise_is_planned(first, copy, ids):
+    assert repeated(plan(NEW, first, [], 100), copy, ids) is None
+
+
+def test_nothing_is_not_repeated():
+    assert repeated(plan([], Held(0), [], 100), Held(0), set()) is None

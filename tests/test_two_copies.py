@@ -12,7 +12,8 @@ from cryptography.exceptions import InvalidSignature
 from kinto_signer.core import form as form_module
 from kinto_signer.core.form import Block, Form
 from kinto_signer.plugin import comparing as comparing_sql
-from kinto_signer.server import compared, copied_form, kept_states, stored
+from kinto_signer.plugin import saved_forms
+from kinto_signer.server import compared, copied_form, kept_states, stored, writing
 from tests.support.campaigns import rounds
 from tests.support.editing import independently_verified
 from tests.support.site import DESTINATION, SOURCE, set_status, signer_app
@@ -175,6 +176,84 @@ def test_what_was_copied_is_not_read_back(app, key_pair, monkeypatch):
     app.patch_json(SOURCE, {"data": {"status": "to-sign", "reviewed_digest": digest}})
     assert_published(app, key_pair)
     assert timestamps(app, PREVIEW) == timestamps(app, DESTINATION)
+
+
+@pytest.mark.keeps("takes the check away")
+@pytest.mark.parametrize("compares", [True, False])
+def test_a_preview_that_becomes_something_else_while_it_is_copied_is_not_signed(app, key_pair, monkeypatch, compares):
+    """By a trigger, say."""
+    monkeypatch.setattr(compared, "MANY", 5)
+    create_many(app, {"n": 1}, 9)
+    copy_all = writing.copy_all
+
+    def altered(storage, uri, *places, **when):
+        assert uri == PREVIEW
+        copy_all(storage, uri, *places, **when)
+        statement = """UPDATE objects SET data = '{"n": 2}' WHERE parent_id = :uri AND id = 's3'"""
+        with storage.client.connect() as session:
+            session.execute(sqlalchemy.text(statement), {"uri": uri})
+
+    monkeypatch.setattr(writing, "copy_all", altered)
+    if not compares:
+        monkeypatch.setattr(stored, "not_the_same", lambda *places: [])
+    answer = app.patch_json(SOURCE, {"data": {"status": "to-sign"}}, status=503 if compares else 200)
+    if compares:
+        assert "main-preview/regions: the storage holds something else than what was written" in answer.json["message"]
+        assert contents(app, DESTINATION) == contents(app, PREVIEW) == {}
+    else:
+        with pytest.raises(InvalidSignature):
+            assert_published(app, key_pair, PREVIEW)
+
+
+@pytest.fixture
+def read_blocks(monkeypatch):
+    """The first ids of blocks that were read from the table."""
+    read, block = [], saved_forms._block
+    monkeypatch.setattr(saved_forms, "_block", lambda ids, forms: read.append(ids.partition("\n")[0]) or block(ids, forms))
+    return read
+
+
+@pytest.mark.keeps("counts what is read")
+def test_what_both_have_is_read_from_the_table_once(app, new_app, key_pair, read_blocks, caplog):
+    put(app, *NAMES, n=1)
+    set_status(app, "to-sign")
+    other = new_app(collection=False)
+    put(other, NAMES[7], n=2)
+    set_status(other, "to-sign")
+    assert sorted(read_blocks) == ["r00", "r03", "r06", "r06", "r09"]  # the one that changed was written anew by then
+    assert_published(other, key_pair)
+    run(other, "UPDATE kinto_signer_form_blocks SET forms = 'x', ids = 'x' WHERE uri = :uri AND first_id <> 'r03'", uri=PREVIEW)
+    third = new_app(collection=False)
+    put(third, NAMES[4], n=3)
+    set_status(third, "to-sign")
+    assert_published(third, key_pair)
+    assert "is not what was signed" not in caplog.text
+
+
+@pytest.mark.keeps("alters it itself")
+@pytest.mark.parametrize("proves", [True, False])
+def test_rows_that_only_claim_to_be_those_of_the_other_copy(app, new_app, key_pair, caplog, monkeypatch, proves):
+    put(app, *NAMES, n=1)
+    set_status(app, "to-sign")
+    run(app, "UPDATE objects SET data = :data WHERE parent_id = :uri AND id = 'r04'", uri=PREVIEW, data='{"n": "preview"}')
+    app.app.registry.signer_kept_states.forget()
+    run(app, "DELETE FROM kinto_signer_forms WHERE uri = :uri", uri=PREVIEW)
+    for value in (2, 3):  # the row gets another timestamp in the preview only; what was written last is looked at once more
+        put(app, NAMES[0], n=value)
+        set_status(app, "to-sign")
+    written = "SELECT written FROM kinto_signer_form_blocks other WHERE other.uri = :other AND other.first_id = block.first_id"
+    run(app, f"UPDATE kinto_signer_form_blocks block SET written = ({written}) WHERE uri = :uri", uri=PREVIEW, other=DESTINATION)
+    other = new_app(collection=False)
+    if not proves:
+        monkeypatch.setattr(Form, "proven", lambda form, *others: form)
+    put(other, NAMES[11], n=3)
+    set_status(other, "to-sign")
+    if proves:
+        assert "main-preview/regions: what is kept of it in memory is not what was signed" in caplog.text
+        assert_published(other, key_pair)
+    else:
+        with pytest.raises(InvalidSignature):
+            assert_published(other, key_pair, PREVIEW)
 
 
 # the second one says its timestamp twice; the last ones are not plain

@@ -7,7 +7,7 @@ one, carried by a record or a tombstone in every place, is the one that is signe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -88,6 +88,20 @@ def plan(
         writes = [[*missing, marker] for missing in writes]
     by_place = {id(place): missing for place, missing in zip(places, writes, strict=True)}
     return Plan(timestamp, records, writes[0], [by_place[id(place)] for place in everywhere[1:]])
+
+
+def repeated(planned: Plan, destination: Held, ids: Collection[str]) -> Plan | None:
+    """What `plan` makes for another copy of the same source, `dated` by the one of `planned`; None where that is to be found out.
+
+    destination: that other copy, to which nobody else publishes. ids: of all records that are to be published there.
+    It is the same plan where no record is there, and the first copy got all of its records now.
+    """
+    written, newest = planned.destination, max(destination.etag, destination.latest)
+    if destination.changes or not written or written[0]["last_modified"] <= newest:
+        return None
+    if len(written) != len(ids) or any(is_tombstone(change) or change["id"] not in ids for change in written):
+        return None
+    return Plan(planned.timestamp, planned.records, written, []) if len(planned.records) == len(written) else None
 
 
 def _distinct(places: Sequence[Held]) -> list[Held]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from kinto.core.decorators import synchronized
 
 from kinto_signer.core.canonical import Record
 from kinto_signer.core.changeset import is_tombstone
+from kinto_signer.plugin.planner import with_room, without
 
 PIECE = 2**18
 """Characters that are handed to PostgreSQL at once."""
@@ -77,6 +79,12 @@ _OVER = """
     DO UPDATE SET data = EXCLUDED.data, deleted = EXCLUDED.deleted, last_modified = EXCLUDED.last_modified
 """
 
+# The live records of another collection, with their timestamps.
+_AS_THERE = """(
+    SELECT id, data, last_modified AS at, deleted
+      FROM objects WHERE parent_id = :origin AND resource_name = 'record' AND NOT deleted
+) AS there"""
+
 # Where a record comes from another collection PostgreSQL fetches it there: it does not travel.
 _STAGED = "kinto_signer_stage"
 _COPIED = """(
@@ -134,6 +142,16 @@ def apply_in_bulk(
         _apply_in_memory(storage, uri, ordered, complete, timestamp)
 
 
+def copy_all(storage: Any, uri: str, origin: str, *, timestamp: int) -> None:
+    """Write the live records below `origin` below `uri` as well, with their timestamps, in the current transaction.
+
+    Only on PostgreSQL, and where all that is below `uri` is older. timestamp: as in `apply_in_bulk`.
+    """
+    with storage.client.connect() as session, with_room(session):
+        for statement in (_INSERT.format(rows=_AS_THERE) + _OVER, _CLOCK):
+            session.execute(sqlalchemy.text(statement), {"uri": uri, "origin": origin, "at": timestamp})
+
+
 def _apply_on_postgresql(
     storage: Any, uri: str, changes: Sequence[Record], complete: bool, timestamp: int, copied: Copied | None
 ) -> None:
@@ -148,21 +166,22 @@ def _apply_on_postgresql(
         run(_STAGE)
         with session.connection().connection.cursor() as cursor:
             cursor.copy_expert(_COPY, _Lines(changes, copied.ids if copied else ()), PIECE)
-        if len(changes) >= MANY:
-            run(_KNOW_STAGE)
-            run("SET LOCAL enable_nestloop = off")
-        if complete:
-            run(_REMOVE_OTHERS)
-        in_order = not changes or changes[0]["last_modified"] > (newest or 0)
-        if not in_order:
-            run(_DROP_SAME)
-            run(_STEP_ASIDE)
-        run(_INSERT.format(rows=_COPIED if copied else _STAGED) + ("" if empty else _OVER))
-        if not in_order and run(_COUNT_BUMPED).scalar():
-            run(_BUMPED_ASIDE)
-            run(_AS_SENT)
+        with ExitStack() as planned:
+            if len(changes) >= MANY:
+                run(_KNOW_STAGE)
+                planned.enter_context(without(session, "nestloop"))
+                planned.enter_context(with_room(session))
+            if complete:
+                run(_REMOVE_OTHERS)
+            in_order = not changes or changes[0]["last_modified"] > (newest or 0)
+            if not in_order:
+                run(_DROP_SAME)
+                run(_STEP_ASIDE)
+            run(_INSERT.format(rows=_COPIED if copied else _STAGED) + ("" if empty else _OVER))
+            if not in_order and run(_COUNT_BUMPED).scalar():
+                run(_BUMPED_ASIDE)
+                run(_AS_SENT)
         run(_CLOCK)
-        run("SET LOCAL enable_nestloop = on")
 
 
 @synchronized

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy
 
-from kinto_signer.plugin.planner import without
+from kinto_signer.plugin.planner import with_room, without
 
 _JOINED = """
   FROM (SELECT id, data, last_modified FROM objects WHERE parent_id = :one AND resource_name = 'record' AND NOT deleted) one
@@ -43,7 +43,7 @@ class Differing:
 def differing(session: Any, one: str, other: str) -> Differing:
     """How the live records below the URI `one` are other than those below `other`; timestamps do not count."""
     found = Differing({}, [], [])
-    with without(session, "nestloop"):
+    with without(session, "nestloop"), with_room(session):
         for record_id, timestamp, is_there in session.execute(_DIFFERING, {"one": one, "other": other}):
             if not is_there:
                 found.alone[record_id] = timestamp
@@ -54,5 +54,5 @@ def differing(session: Any, one: str, other: str) -> Differing:
 
 def not_the_same(session: Any, one: str, other: str) -> list[str]:
     """Ids of the live records that only one of both has, or that are not stored as the same, timestamp included."""
-    with without(session, "nestloop"):
+    with without(session, "nestloop"), with_room(session):
         return list(session.execute(_NOT_THE_SAME, {"one": one, "other": other}).scalars())

@@ -28,7 +28,8 @@ _CREATE = (
     """,
     """
     CREATE UNLOGGED TABLE IF NOT EXISTS kinto_signer_form_blocks (
-        uri text COLLATE "C", first_id text COLLATE "C", ids text NOT NULL, forms text NOT NULL, PRIMARY KEY (uri, first_id)
+        uri text COLLATE "C", first_id text COLLATE "C", ids text NOT NULL, forms text NOT NULL, written text NOT NULL,
+        PRIMARY KEY (uri, first_id)
     )
     """,
     # They are read whole and at once: unpacking them would take longer than reading.
@@ -42,7 +43,15 @@ SELECT count(*) = 8
 """)
 _VERSION = sqlalchemy.text("SELECT version FROM kinto_signer_forms WHERE uri = :uri")
 _HEAD = sqlalchemy.text("SELECT version, source, signed_timestamp, oldest, own, server FROM kinto_signer_forms WHERE uri = :uri")
-_BLOCKS = sqlalchemy.text("SELECT ids, forms FROM kinto_signer_form_blocks WHERE uri = :uri ORDER BY first_id")
+# Two rows that were `written` at once, one for each of two collections, are the same.
+_BLOCKS = sqlalchemy.text("""
+SELECT block.first_id, CASE WHEN same.uri IS NULL THEN block.ids END, CASE WHEN same.uri IS NULL THEN block.forms END
+  FROM kinto_signer_form_blocks block
+  LEFT JOIN kinto_signer_form_blocks same
+    ON same.uri = :other AND same.first_id = block.first_id AND same.written = block.written
+ WHERE block.uri = :uri
+ ORDER BY block.first_id
+""")
 _SET_HEAD = sqlalchemy.text("""
 INSERT INTO kinto_signer_forms VALUES (:uri, :version, :source, :timestamp, :oldest, :own, :server)
     ON CONFLICT (uri) DO UPDATE
@@ -50,10 +59,12 @@ INSERT INTO kinto_signer_forms VALUES (:uri, :version, :source, :timestamp, :old
 """)
 _SET_BLOCKS = """
 INSERT INTO kinto_signer_form_blocks VALUES %s
-    ON CONFLICT (uri, first_id) DO UPDATE SET ids = EXCLUDED.ids, forms = EXCLUDED.forms
+    ON CONFLICT (uri, first_id) DO UPDATE SET ids = EXCLUDED.ids, forms = EXCLUDED.forms, written = EXCLUDED.written
 """
 _COPY_BLOCKS = sqlalchemy.text("""
-INSERT INTO kinto_signer_form_blocks SELECT :uri, first_id, ids, forms FROM kinto_signer_form_blocks WHERE uri = :other
+INSERT INTO kinto_signer_form_blocks
+SELECT :uri, first_id, ids, forms, written FROM kinto_signer_form_blocks WHERE uri = :other AND first_id = ANY(:firsts)
+    ON CONFLICT (uri, first_id) DO UPDATE SET ids = EXCLUDED.ids, forms = EXCLUDED.forms, written = EXCLUDED.written
 """)
 _DELETE_ALL = sqlalchemy.text("DELETE FROM kinto_signer_form_blocks WHERE uri = :uri")
 _DELETE_SOME = sqlalchemy.text("DELETE FROM kinto_signer_form_blocks WHERE uri = :uri AND first_id = ANY(:firsts)")
@@ -93,7 +104,15 @@ def version(session: Any, uri: str) -> str | None:
     return found
 
 
-def load(session: Any, uri: str) -> SavedForm | None:
+@dataclass(frozen=True)
+class Saved:
+    """Which form of another collection is in the table now. What both have is neither read nor written twice."""
+
+    uri: str
+    form: Form
+
+
+def load(session: Any, uri: str, beside: Saved | None = None) -> SavedForm | None:
     """What the last publication left there; None where there is nothing, or nothing that makes sense."""
     head = session.execute(_HEAD, {"uri": uri}).one_or_none()
     if head is None or not _is_number(head.oldest, 2**63) or not _is_number(head.own or "0", 2**32):
@@ -101,13 +120,22 @@ def load(session: Any, uri: str) -> SavedForm | None:
     since = Moment(head.oldest, head.own, head.server)
     if head.version != _sealed(head.version[:_NONCE], uri, head.source, head.signed_timestamp, since):
         return None
+    known = _by_first(beside.form if beside else Form())
     blocks: list[Block] = []
-    for ids, forms in session.execute(_BLOCKS, {"uri": uri}):
-        block = Block(tuple(ids.split("\n")), tuple(forms.encode("ascii", "replace").split(b"\n")))
-        if len(block.ids) != len(block.chunks) or (blocks and blocks[-1].ids[-1] >= block.ids[0]):
+    for first, ids, forms in session.execute(_BLOCKS, {"uri": uri, "other": beside.uri if beside else ""}):
+        block = known.get(first) if ids is None else _block(ids, forms)
+        if block is None or len(block.ids) != len(block.chunks) or (blocks and blocks[-1].ids[-1] >= block.ids[0]):
             return None
         blocks.append(block)
     return SavedForm(head.version, head.source, head.signed_timestamp, since, Form(blocks))
+
+
+def _block(ids: str, forms: str) -> Block:
+    return Block(tuple(ids.split("\n")), tuple(forms.encode("ascii", "replace").split(b"\n")))
+
+
+def _by_first(form: Form) -> dict[str, Block]:
+    return {block.ids[0]: block for block in form.blocks}
 
 
 def _sealed(nonce: str, uri: str, source: str, timestamp: int, since: Moment) -> str:
@@ -131,33 +159,35 @@ def save(
     since: Moment,
     form: Form,
     before: tuple[str, Form] | None,
-    beside: tuple[str, Form] | None = None,
+    beside: Saved | None = None,
 ) -> str:
     """Write what is to be kept of a publication; returns its version.
 
     before: the version that is in the table, if it is, and its form: then only the blocks that are others are written.
-    beside: the URI of another collection, and its form that was saved in this transaction: all of it does not travel again.
+    beside: what was saved of another collection in this transaction.
     """
     made = _sealed(secrets.token_hex(_NONCE // 2), uri, source, timestamp, since)
     if before is not None and before[0] == version(session, uri):
-        known = {block.ids[0]: block for block in before[1].blocks}
-        here = {block.ids[0] for block in form.blocks}
-        gone = [block.ids[0] for block in before[1].blocks if block.ids[0] not in here]
+        known = _by_first(before[1])
+        gone = list(known.keys() - _by_first(form).keys())
         if gone:
             session.execute(_DELETE_SOME, {"uri": uri, "firsts": gone})
-        _write(session, uri, (block for block in form.blocks if block != known.get(block.ids[0])))
     else:
+        known = {}
         session.execute(_DELETE_ALL, {"uri": uri})
-        if beside is not None and beside[1].blocks == form.blocks:
-            session.execute(_COPY_BLOCKS, {"uri": uri, "other": beside[0]})
-        else:
-            _write(session, uri, form.blocks)
+    others = [block for block in form.blocks if block != known.get(block.ids[0])]
+    there = _by_first(beside.form) if beside and others else {}
+    same = [block.ids[0] for block in others if block == there.get(block.ids[0])]
+    copied = set(same)
+    if beside and same:
+        session.execute(_COPY_BLOCKS, {"uri": uri, "other": beside.uri, "firsts": same})
+    _write(session, uri, made[:_NONCE], [block for block in others if block.ids[0] not in copied])
     values = {"uri": uri, "version": made, "source": source, "timestamp": timestamp}
     session.execute(_SET_HEAD, values | {"oldest": since.oldest, "own": since.own, "server": since.server})
     return made
 
 
-def _write(session: Any, uri: str, blocks: Iterable[Block]) -> None:
-    rows = ((uri, block.ids[0], "\n".join(block.ids), b"\n".join(block.chunks).decode("ascii")) for block in blocks)
+def _write(session: Any, uri: str, written: str, blocks: Iterable[Block]) -> None:
+    rows = ((uri, block.ids[0], "\n".join(block.ids), b"\n".join(block.chunks).decode("ascii"), written) for block in blocks)
     with session.connection().connection.cursor() as cursor:
         execute_values(cursor, _SET_BLOCKS, rows, page_size=20)

@@ -15,6 +15,7 @@ from kinto_signer.core.trust import Trust
 from kinto_signer.plugin.comparing import differing
 from kinto_signer.plugin.resources import Place
 from kinto_signer.plugin.rows import rows
+from kinto_signer.plugin.saved_forms import Saved
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
 from kinto_signer.plugin.stored_records import StoredRecords
 from kinto_signer.plugin.touched import Moment, moment
@@ -31,11 +32,17 @@ class Compared:
     kept: what this process knows of the copy, if all that was written in either place since then is known: `touched`, their ids.
     since: before anything was read; None on memory storage, where both parts are whole. trust: to recognise what was saved of the
     copy for other processes; without it only what this one keeps is used. beside: another copy of the same source, compared
-    before in this transaction; nobody wrote to the source since.
+    before in this transaction; nobody wrote to the source since. saved: what is saved of that other one now.
     """
 
     def __init__(
-        self, registry: Any, source: Place, copy: Place, trust: Trust | None = None, beside: Compared | None = None
+        self,
+        registry: Any,
+        source: Place,
+        copy: Place,
+        trust: Trust | None = None,
+        beside: Compared | None = None,
+        saved: Saved | None = None,
     ) -> None:
         self.source, self.copy = source, copy
         self._registry, self._trust = registry, trust
@@ -45,6 +52,7 @@ class Compared:
         self.created: dict[str, int] = {}
         self.since: Moment | None = None
         self._found: TouchedSince | None = None
+        self._saved = saved
         self._beside = beside if beside is not None and beside.source == source else None
         self.source_part: list[Record]
         self.copy_part: list[Record]
@@ -63,7 +71,10 @@ class Compared:
             if found is not None:
                 self.kept, self.touched = kept, found.ids
                 self.source_part, self.copy_part = found.source, found.copy
-            if found is None or (kept is not None and kept.used >= CHECKED_EVERY):
+            lacking = self._lacks_all() if found is None else None
+            if lacking is not None:
+                self.created, self.source_part, self.copy_part = lacking, [], []
+            elif found is None or (kept is not None and kept.used >= CHECKED_EVERY):
                 apart = differing(session, *places)
                 many = apart.alone if len(apart.alone) > MANY else {}
                 self.created = {record_id: timestamp for record_id, timestamp in many.items() if record_id != TIMESTAMP_MARKER}
@@ -73,12 +84,19 @@ class Compared:
                     logger.error("%s: not everything is known that was written since the last publication.", self.copy.name)
                     self.kept = None
 
+    def _lacks_all(self) -> dict[str, int] | None:
+        """`created`, where nothing is in this copy and nothing was in the other one."""
+        other = self._beside
+        if other is None or not other.created or other.source_part or other.copy_part or len(other.created) != other.count:
+            return None
+        return other.created if self.repository.count(self.copy.name) == 0 else None
+
     def _known(self, session: Any) -> KeptState | None:
         states: KeptStates = self._registry.signer_kept_states
         known = states.get(self.copy.name)
         attributes = self.repository.attributes(self.copy.name)
         if self._trust is not None and attributes is not None and states.saves_in(session):
-            known = loaded(session, self.copy.name, attributes, self._trust, states)
+            known = loaded(session, self.copy.name, attributes, self._trust, states, self._saved)
         return known if known is not None and known.source == self.source.name else None
 
     @property
@@ -94,7 +112,9 @@ class Compared:
     @cached_property
     def count(self) -> int:
         """Of the source's live records."""
-        return self.repository.count(self.source.name) if self._found is None else self._found.in_source.live
+        if self._found is not None:
+            return self._found.in_source.live
+        return self.repository.count(self.source.name) if self._beside is None else self._beside.count
 
     def difference(self, copied: tuple[str, ...]) -> Difference:
         """What publishing the source would make of the copy. copied: the attributes that are published beside the records."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kinto_signer.core import signature
@@ -21,6 +21,7 @@ from kinto_signer.errors import TryLaterError, VerificationError
 from kinto_signer.plugin import saved_forms
 from kinto_signer.plugin.last_kept import LastKept
 from kinto_signer.plugin.rows import all_rows, rows
+from kinto_signer.plugin.saved_forms import Saved
 from kinto_signer.plugin.storage import collection_uri
 from kinto_signer.plugin.touched import Moment, Touched, can_tell, touched
 
@@ -98,11 +99,13 @@ class TouchedSince:
     in_source: Touched
 
 
-def loaded(session: Any, name: str, attributes: Mapping[str, Any], trust: Trust, states: KeptStates) -> KeptState | None:
+def loaded(
+    session: Any, name: str, attributes: Mapping[str, Any], trust: Trust, states: KeptStates, beside: Saved | None = None
+) -> KeptState | None:
     """What is known of the signed copy `name`: by this process, unless another one has published since and saved more.
 
     attributes: of the copy. What they say was signed last is verified with `trust`, and what is loaded has to give that digest.
-    Where it does not verify, as after a key was replaced, nothing is loaded.
+    Where it does not verify, as after a key was replaced, nothing is loaded. beside: what is saved of another copy.
     """
     uri, known = collection_uri(name), states.get(name)
     saved_version = saved_forms.version(session, uri)
@@ -113,9 +116,9 @@ def loaded(session: Any, name: str, attributes: Mapping[str, Any], trust: Trust,
     except (VerificationError, TryLaterError) as error:
         logger.warning("%s: what is kept of it proves nothing, and everything is read: %s", name, error)
         return None
-    found = saved_forms.load(session, uri) if signed is not None else None
+    found = saved_forms.load(session, uri, beside) if signed is not None else None
     if found is None or signed is None or found.timestamp != signed[0]:
-        return known
+        return None if known is None else replace(known, version=None)
     return KeptState(found.source, found.form, found.timestamp, signed[1], found.since, found.version, states.used(name))
 
 

@@ -10,18 +10,16 @@ from typing import Any
 
 import transaction
 
-from kinto_signer.core.canonical import Digests, Record, find_record_problem, signed_bytes
-from kinto_signer.core.changeset import TIMESTAMP_MARKER, is_tombstone
+from kinto_signer.core.canonical import Digests, Record, signed_bytes
+from kinto_signer.core.changeset import is_tombstone
 from kinto_signer.core.mass_deletion import refuse_mass_deletion
-from kinto_signer.core.plan import Plan, plan
-from kinto_signer.core.repository import FUTURE_TOLERANCE_MS
+from kinto_signer.core.plan import Plan
 from kinto_signer.core.statement import check_statement
 from kinto_signer.core.trust import check
-from kinto_signer.errors import NotYetValidError, SigningError, UnsignableValue
-from kinto_signer.plugin.bulk import Copied, apply_in_bulk
+from kinto_signer.errors import SigningError
 from kinto_signer.plugin.clock import now_ms
 from kinto_signer.plugin.resources import Place, Resource
-from kinto_signer.plugin.storage import StorageRepository, collection_uri
+from kinto_signer.plugin.storage import StorageRepository
 from kinto_signer.server.authorities import Authorities, other_attributes
 from kinto_signer.server.compared import Compared
 from kinto_signer.server.kept_states import KeptState, recorded
@@ -30,6 +28,7 @@ from kinto_signer.server.places import create_place
 from kinto_signer.server.signed_attributes import SignedAttributes
 from kinto_signer.server.signing import Signing
 from kinto_signer.server.stored import Copy, Stored, read_stored
+from kinto_signer.server.writing import make_plan, refuse_values, write
 from kinto_signer.signers import Signature
 
 logger = logging.getLogger(__name__)
@@ -62,8 +61,9 @@ class Publisher:
 
     def compare(self, resource: Resource, origin: Place | None = None, beside: Copy | None = None) -> Compared:
         """`origin` (None: the source) and the destination, for a publication."""
-        trust, like = self.signing.trust(resource), beside.compared if beside else None
-        return Compared(self.registry, origin or resource.source, resource.destination, trust, like)
+        like, saved = (beside.compared, beside.saved) if beside else (None, None)
+        trust = self.signing.trust(resource)
+        return Compared(self.registry, origin or resource.source, resource.destination, trust, like, saved)
 
     def publish(
         self,
@@ -102,11 +102,10 @@ class Publisher:
         copied = self.repository.attributes(resource.source.name) or {}
         newest = self.repository.etag(resource.source.name) if origin == resource.source and copied else 0
         renew = renew or self._has_to_be_renewed(resource, own, authorities, copied, newest)
-        dated = {} if beside is None else beside.dated
-        planned = self._plan(own, authorities, compared, max(now_ms(), newest), renew=renew, dated=dated)
-        self._refuse_values(resource, planned, compared)
+        planned = make_plan(own, authorities, compared, beside, max(now_ms(), newest), renew=renew)
+        refuse_values(name, planned, compared, allow_floats=self.signing.allow_floats(resource))
         authorities.plan(planned.authorities)
-        self._write(name, planned, compared)
+        write(self.registry.storage, name, planned, compared, beside)
         self._clock.lap("write")
         content = self._stored(resource, planned, compared, beside)
         if planned.timestamp == own.timestamp and content.digests.hash != own.published.get("hash", content.digests.hash):
@@ -133,25 +132,6 @@ class Publisher:
         if deleted:
             published = self.repository.count(own.name)
             refuse_mass_deletion(resource.source.name, published=published, deleted=len(deleted), percent=percent)
-
-    def _plan(
-        self, own: Own, authorities: Authorities, compared: Compared, now: int, *, renew: bool, dated: Mapping[str, Record]
-    ) -> Plan:
-        """What differs is enough where every authority holds what S does, or where there is nothing else."""
-        if authorities.settings:
-            compared.read_created()  # it goes over the network
-        if own.part is not None and (own.part.rest == 0 or authorities.are_like(own)):
-            return plan(compared.source_stubs, own.part, authorities.held, now, renew=renew, dated=dated)
-        authorities.look_at_everything(own)
-        return plan(compared.records, own.held, authorities.held, now, renew=renew, dated=dated)
-
-    def _write(self, name: str, planned: Plan, compared: Compared) -> None:
-        if not self.repository.atomic:
-            self.repository.write(name, planned.destination)
-            return
-        copied = Copied(collection_uri(compared.source.name), compared.created) if compared.created else None
-        storage, uri, timestamp = self.registry.storage, collection_uri(name), planned.timestamp
-        apply_in_bulk(storage, uri, planned.destination, complete=False, timestamp=timestamp, copied=copied)
 
     def _has_to_be_renewed(
         self, resource: Resource, own: Own, authorities: Authorities, source: Mapping[str, Any], newest: int
@@ -202,28 +182,6 @@ class Publisher:
         state = self.repository.changeset(name)
         check(name, state, trust)
         return len(state.records)
-
-    def _refuse_values(self, resource: Resource, planned: Plan, compared: Compared) -> None:
-        """What was stored before the plugin was there is looked at now, and what every reader would refuse.
-
-        The values of what is copied without being sent are looked at where it is read.
-        """
-        if planned.timestamp > now_ms() + FUTURE_TOLERANCE_MS:
-            raise NotYetValidError(
-                f"{resource.destination.name}: the timestamps here or on the authority are so far ahead of this machine's clock "
-                f"that it would have to be dated {planned.timestamp}, which readers refuse "
-                f"({FUTURE_TOLERANCE_MS // 3_600_000} hours ahead at most). Nothing was signed. Look at this machine's clock; if "
-                "it was ahead for a while: docs/operating.rst, *Clocks*."
-            )
-        if any(record["id"] == TIMESTAMP_MARKER for record in planned.records):
-            raise UnsignableValue("this id is kept for the signer; delete the record", path="$.id", record=TIMESTAMP_MARKER)
-        floats, live = self.signing.allow_floats(resource), {record["id"] for record in planned.records}
-        for change in planned.destination:
-            if change["id"] in compared.created or change["id"] not in live:
-                continue
-            problem = find_record_problem(change, allow_floats=floats)
-            if problem:
-                raise UnsignableValue(f"{problem.why}. Nothing was signed", path=problem.path, record=change["id"])
 
     def _stored(self, resource: Resource, planned: Plan, compared: Compared, beside: Copy | None) -> Stored:
         """The destination as it reads now: what is signed is what was stored, not what was meant."""

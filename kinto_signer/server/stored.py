@@ -25,7 +25,7 @@ from kinto_signer.core.plan import Plan
 from kinto_signer.errors import UnsignableValue
 from kinto_signer.plugin.comparing import differing, not_the_same
 from kinto_signer.plugin.resources import Place
-from kinto_signer.plugin.saved_forms import save
+from kinto_signer.plugin.saved_forms import Saved, save
 from kinto_signer.plugin.storage import StorageRepository, collection_uri
 from kinto_signer.plugin.touched import Moment
 from kinto_signer.server.compared import Compared
@@ -70,14 +70,19 @@ class Copy:
         return self.stored.kept.form if self.stored is not None and self.stored.kept is not None else None
 
     @property
-    def is_saved(self) -> bool:
-        """Whether that is in the table for other processes."""
-        return self.stored is not None and self.stored.kept is not None and self.stored.kept.version is not None
+    def saved(self) -> Saved | None:
+        """What is in the table for other processes."""
+        known = self.compared.kept if self.stored is None else self.stored.kept
+        return Saved(collection_uri(self.compared.copy.name), known.form) if known and known.version is not None else None
 
     @property
     def proven(self) -> Form | None:
         """What was stored there before, if that was proven."""
         return None if self.stored is None else self.stored.proven
+
+    def is_repeated_by(self, planned: Plan) -> bool:
+        """Whether that writes what was written here: this copy's rows, into one where nothing was."""
+        return self.planned is not None and planned.destination is self.planned.destination
 
     @property
     def dated(self) -> dict[str, Record]:
@@ -97,14 +102,8 @@ def read_stored(
     if compared.since is None:
         return _in_memory(repository, place.name, planned)
     with registry.storage.client.connect() as session:
-        proven = None
-        if (form := _like(session, place, compared, beside)) is None:
-            if compared.created and differing(session, collection_uri(compared.source.name), collection_uri(place.name)):
-                return None
-            form = copied_form(session, place.name, planned, compared)
-        if form is None:
-            form, proven = _form(session, place.name, planned, compared, allow_floats, beside)
-    if len(form) != compared.count or not _is_as_planned(form, planned, compared):
+        form, proven = _as_planned(session, place.name, planned, compared, allow_floats, beside)
+    if form is None or len(form) != compared.count:
         return None
     form = form.sharing(beside.form if beside else None)
     since = compared.since if len(planned.destination) > LOOKED_AT_AGAIN else replace(compared.since, own=None)
@@ -117,6 +116,23 @@ def read_stored(
         len(form), content, lambda: _signed_bytes(registry, place.name, stored, form, planned.timestamp), kept, proven
     )
     return stored
+
+
+def _as_planned(
+    session: Any, name: str, planned: Plan, compared: Compared, allow_floats: bool, beside: Copy | None
+) -> tuple[Form | None, Form | None]:
+    """The form of what is stored, None if that is not what was planned; and what was kept, if it proved itself."""
+    form, proven = _like(session, name, compared, beside), None
+    if form is not None and beside is not None and beside.is_repeated_by(planned):
+        return form, None
+    if form is None:
+        if compared.created and differing(session, collection_uri(compared.source.name), collection_uri(name)):
+            return None, None
+        form = copied_form(session, name, planned, compared)
+        if form is not None:
+            return form, None
+        form, proven = _form(session, name, planned, compared, allow_floats, beside)
+    return (form, proven) if _is_as_planned(form, planned, compared) else (None, None)
 
 
 def _signed_bytes(registry: Any, name: str, stored: Stored, form: Form, timestamp: int) -> bytes:
@@ -141,25 +157,23 @@ def _save(
     """For other processes; returns the version in the table, if there is one."""
     before, uri = compared.kept, collection_uri(place.name)
     known = (before.version, before.form) if before is not None and before.version is not None else None
-    other = collection_uri(beside.compared.copy.name) if beside else ""
-    like = (other, beside.form) if beside and beside.form is not None and beside.is_saved else None
     with registry.storage.client.connect() as session:
         if not registry.signer_kept_states.saves_in(session):
             return None
-        return save(session, uri, compared.source.name, planned.timestamp, since, form, known, like)
+        return save(session, uri, compared.source.name, planned.timestamp, since, form, known, beside.saved if beside else None)
 
 
-def _like(session: Any, place: Place, compared: Compared, beside: Copy | None) -> Form | None:
+def _like(session: Any, name: str, compared: Compared, beside: Copy | None) -> Form | None:
     """The form by that of the other copy, which was read a moment ago, where PostgreSQL finds the same rows but for a few.
 
     What is kept of the copy itself costs less.
     """
     if compared.kept is not None or beside is None or beside.form is None:
         return None
-    apart = not_the_same(session, collection_uri(beside.compared.copy.name), collection_uri(place.name))
+    apart = not_the_same(session, collection_uri(beside.compared.copy.name), collection_uri(name))
     if len(apart) > (0 if compared.created else MANY):  # of what was only copied nobody has looked at the values
         return None
-    return beside.form.changed(stored_chunks(session, place.name, apart))
+    return beside.form.changed(stored_chunks(session, name, apart))
 
 
 def _form(

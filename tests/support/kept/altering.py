@@ -97,7 +97,7 @@ def in_words(way: Way) -> str:
 # --- in the table: each is given the rows of a collection (first_id, ids, forms) -----------------------------------------------
 
 _ROWS = sqlalchemy.text("SELECT first_id, ids, forms FROM kinto_signer_form_blocks WHERE uri = :uri ORDER BY first_id")
-_SET_FORMS = "UPDATE kinto_signer_form_blocks SET forms = :forms WHERE uri = :uri AND first_id = :first_id"
+_SET_FORMS = "UPDATE kinto_signer_form_blocks SET forms = :forms, written = 'altered' WHERE uri = :uri AND first_id = :first_id"
 _DELETE = "DELETE FROM kinto_signer_form_blocks WHERE uri = :uri AND first_id = :first_id"
 
 
@@ -116,8 +116,7 @@ def _record_missing_in_table(rows: Any, number: int) -> tuple[str, dict[str, str
     row = rows[number % len(rows)]
     if "\n" not in row.ids:
         return _block_missing_in_table(rows, number)
-    statement = "UPDATE kinto_signer_form_blocks SET ids = :ids, forms = :forms WHERE uri = :uri AND first_id = :first_id"
-    return statement, {
+    return _SET_FORMS.replace("forms =", "ids = :ids, forms ="), {
         "first_id": row.first_id,
         "ids": row.ids.rpartition("\n")[0],
         "forms": row.forms.rpartition("\n")[0],

@@ -53,11 +53,11 @@ def drop(patch: Any) -> None:
             states.forget()
         return get(states, name)
 
-    def from_an_empty_table(session: Any, uri: str) -> Any:
+    def from_an_empty_table(session: Any, uri: str, *beside: Any) -> Any:
         count("S: dropped in the table")
         for table in TABLES:
             session.execute(sqlalchemy.text(f"DELETE FROM {table} WHERE uri = :uri"), {"uri": uri})
-        return load(session, uri)
+        return load(session, uri, *beside)
 
     patch.setattr(KeptStates, "get", after_a_loss)
     patch.setattr(saved_forms, "load", from_an_empty_table)
@@ -78,9 +78,9 @@ def poison(patch: Any, proofs: Proofs) -> None:
         proofs.hand_out(other.form, "S", f"memory, {in_words(way)}", last_block)
         return other
 
-    def poisoned_in_the_table(session: Any, uri: str) -> Any:
+    def poisoned_in_the_table(session: Any, uri: str, *beside: Any) -> Any:
         way = alter_table(session, uri, turn())
-        found = load(session, uri)
+        found = load(session, uri, *beside)
         if way is not None and found is None:
             count(f"S: recognised: table, {way}")
         elif way is not None:
