@@ -63,6 +63,7 @@ class Bench:
         for words, seconds, step in (
             ("edits, beside a plain Kinto", 20, lambda: self._edits(signing, figures)),
             ("with a preview, and with reviews", 50, lambda: signing.with_preview(figures)),
+            ("first sign-offs once more", 50, lambda: signing.firsts(figures)),
             ("publication to A, and the updater", 70, lambda: self._published(signing, figures)),
         ):
             if self.budget.allows(words, seconds * self._scale(self.records)):

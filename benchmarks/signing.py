@@ -16,6 +16,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.servers import LiveKinto
 from tests.support.settings import Settings, guarded_settings, kinto_settings, signer_settings
 
+ALONE = "/buckets/main-workspace -> /buckets/main"
 PREVIEW = "/buckets/main-workspace -> /buckets/main-preview -> /buckets/main"
 KEPT_TABLES = "kinto_signer_forms, kinto_signer_form_blocks"
 FIRST, KEPT, LOADED, DROPPED, REFRESH = "first", "kept", "loaded", "dropped", "refresh"
@@ -58,10 +59,16 @@ class Signing:
             )
             desk.check(self.key_pair)
 
-    def first(self) -> float:
+    def first(self, resources: str = ALONE) -> float:
         """Seconds of one more first sign-off."""
-        with self._desk(self._settings()) as (desk, _):
+        with self._desk(self._settings(resources)) as (desk, _):
             return self._first(desk)
+
+    def firsts(self, figures: Figures) -> None:
+        """As many more first sign-offs as there are starts, without and with a preview in turn: one alone says little."""
+        for _ in range(self.repeats.starts - 1):
+            figures[FIRST].append(self.first())
+            figures["preview_first"].append(self.first(PREVIEW))
 
     def edits(self, figures: Figures) -> None:
         """The same edits on S and on a plain Kinto, in turn: the first after a signature, and those that follow it."""
@@ -105,7 +112,7 @@ class Signing:
                 desk.check(self.key_pair)
                 yield desk, authority
 
-    def _settings(self, resources: str = "/buckets/main-workspace -> /buckets/main") -> Settings:
+    def _settings(self, resources: str = ALONE) -> Settings:
         return signer_settings(self.key_pair.private, resources=resources)
 
     @contextmanager

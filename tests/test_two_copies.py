@@ -49,8 +49,10 @@ def put(app, *names, **data):
 
 def run(app, statement, **values):
     with app.app.registry.storage.client.connect() as session:
-        session.execute(sqlalchemy.text(statement), values)
+        result = session.execute(sqlalchemy.text(statement), values)
+        rows = result.all() if result.returns_rows else []
     transaction.commit()
+    return rows
 
 
 def create_many(app, record, count):
@@ -203,6 +205,24 @@ def test_a_preview_that_becomes_something_else_while_it_is_copied_is_not_signed(
     else:
         with pytest.raises(InvalidSignature):
             assert_published(app, key_pair, PREVIEW)
+
+
+def test_a_source_that_was_there_before_the_signer_gets_a_preview_like_the_destination(new_app, key_pair, monkeypatch):
+    """The preview's clock starts while the destination is published, above the first timestamps that are given there."""
+    monkeypatch.setattr(compared, "MANY", 5)
+    app = new_app(collection=False)
+    statement = (
+        "INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted) "
+        "VALUES ('regions', '/buckets/main-workspace', 'collection', '{}', from_epoch(1700000000000), false)"
+    )
+    run(app, statement)
+    create_many(app, {"n": 1}, 3000)
+    set_status(app, "to-sign")
+    found = timestamps(app, PREVIEW)
+    assert found == timestamps(app, DESTINATION)
+    (clock,) = run(app, "SELECT as_epoch(last_modified) FROM timestamps WHERE parent_id = :uri", uri=PREVIEW)
+    assert clock[0] <= max(found.values())
+    assert_published(app, key_pair)
 
 
 @pytest.fixture

@@ -74,7 +74,9 @@ def plan(
     everywhere, places = [destination, *authorities], _distinct([destination, *authorities])
     authorities = places[1:]
     newest = max(max(place.etag, place.latest) for place in places)
-    dated = {record_id: record for record_id, record in (dated or {}).items() if record["last_modified"] > newest}
+    dated = dated or {}
+    above = max(_may_be_dated_above(place, latest(list(dated.values()))) for place in places)
+    dated = {record_id: record for record_id, record in dated.items() if record["last_modified"] > above}
     fresh_timestamp = count(max(now, newest, latest(list(dated.values()))) + 1)
     records = _stamp(source, destination, authorities, fresh_timestamp, dated)
     dead = _bury(records, destination, authorities, fresh_timestamp)
@@ -96,12 +98,21 @@ def repeated(planned: Plan, destination: Held, ids: Collection[str]) -> Plan | N
     destination: that other copy, to which nobody else publishes. ids: of all records that are to be published there.
     It is the same plan where no record is there, and the first copy got all of its records now.
     """
-    written, newest = planned.destination, max(destination.etag, destination.latest)
-    if destination.changes or not written or written[0]["last_modified"] <= newest:
+    written = planned.destination
+    above = _may_be_dated_above(destination, planned.timestamp)
+    if destination.changes or not written or written[0]["last_modified"] <= above:
         return None
     if len(written) != len(ids) or any(is_tombstone(change) or change["id"] not in ids for change in written):
         return None
     return Plan(planned.timestamp, planned.records, written, []) if len(planned.records) == len(written) else None
+
+
+def _may_be_dated_above(place: Held, end: int) -> int:
+    """What comes from another copy is written there with timestamps above this one, the last of them `end`.
+
+    Below the clock only where nothing was ever published.
+    """
+    return place.latest if place.fresh and end > place.etag else max(place.etag, place.latest)
 
 
 def _distinct(places: Sequence[Held]) -> list[Held]:
