@@ -11,19 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinto_signer.core.canonical import (
-    MAX_DEPTH,
     SIGNATURE_PREFIX,
     canonical_if_known,
     canonical_json,
     canonical_parsed,
     digests,
     digests_of_chunks,
-    find_problem,
     format_hash,
     parse_hash,
     same_content,
     signed_bytes,
 )
+from kinto_signer.core.problems import MAX_DEPTH, find_problem
 from kinto_signer.errors import ConfigurationError, UnsignableValue
 from tests.support.campaigns import rounds
 

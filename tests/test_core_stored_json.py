@@ -6,14 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinto_signer.core.canonical import (
-    MAX_DEPTH,
-    canonical_json,
-    canonical_parsed,
-    find_record_problem,
-    plain_json,
-    without_timestamp,
-)
+from kinto_signer.core.canonical import canonical_json, canonical_parsed, plain_json, without_timestamp
+from kinto_signer.core.problems import MAX_DEPTH, find_record_problem
 from kinto_signer.core.redated import redated, says_when_once, undated
 from kinto_signer.core.stored_json import StoredJson
 from kinto_signer.errors import UnsignableValue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-from kinto_signer.core.canonical import MAX_DEPTH
+from kinto_signer.core.problems import MAX_DEPTH
 from kinto_signer.core.strict_json import ENVELOPE_DEPTH, parse_json
 from kinto_signer.errors import ChangesetTooLargeError, MalformedChangesetError
 

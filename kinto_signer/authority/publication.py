@@ -22,10 +22,11 @@ from kinto_signer.core.acceptance import (
     refuse_replay,
     refuse_time,
 )
-from kinto_signer.core.canonical import Digests, Record, canonical_parsed, find_problem
+from kinto_signer.core.canonical import Digests, Record, canonical_parsed
 from kinto_signer.core.changeset import is_tombstone
 from kinto_signer.core.form import Form
 from kinto_signer.core.freshness import refuse_older, remembered
+from kinto_signer.core.problems import find_problem
 from kinto_signer.core.statement import Signed, check_statement
 from kinto_signer.core.trust import check_content
 from kinto_signer.errors import BadAnswerError, GuardRefusedError, OutdatedBaseError, StorageError, UnsignableValue

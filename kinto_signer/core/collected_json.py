@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from kinto_signer.core.canonical import MAX_DEPTH
+from kinto_signer.core.problems import MAX_DEPTH
 from kinto_signer.core.strict_json import (
     ENVELOPE_DEPTH,
     SURROGATE_ESCAPE,

@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any
 
-from kinto_signer.core.canonical import Record, path_step, without_timestamp
+from kinto_signer.core.canonical import Record, without_timestamp
 from kinto_signer.core.difference import MISSING, Difference, same_value
+from kinto_signer.core.problems import path_step
 
 VALUE = 60
 """Characters of a value that are shown."""

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kinto_signer.core import envelope
-from kinto_signer.core.canonical import MAX_SAFE_INTEGER, canonical_json, format_hash, parse_hash, plain_json
+from kinto_signer.core.canonical import canonical_json, format_hash, parse_hash, plain_json
 from kinto_signer.core.changeset import State
+from kinto_signer.core.problems import MAX_SAFE_INTEGER
 from kinto_signer.core.published import PUBLICATION
 from kinto_signer.core.strict_json import parse_json
 from kinto_signer.core.trust import Chains, PublicKey, Trust, check, check_signed

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 
-from kinto_signer.core.canonical import MAX_DEPTH, Record
+from kinto_signer.core.canonical import Record
+from kinto_signer.core.problems import MAX_DEPTH
 
 _SHORT = 15
 """So many digits are below 2^53, whatever they are."""

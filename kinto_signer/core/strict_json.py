@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from kinto_signer.core.canonical import MAX_DEPTH
+from kinto_signer.core.problems import MAX_DEPTH
 from kinto_signer.errors import BadAnswerError
 
 ENVELOPE_DEPTH = 4

@@ -10,18 +10,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from kinto_signer.core.canonical import (
-    SIGNATURE_PREFIX,
-    Digests,
-    Record,
-    canonical_parsed,
-    digests,
-    find_record_problem,
-    signed_bytes,
-)
+from kinto_signer.core.canonical import SIGNATURE_PREFIX, Digests, Record, canonical_parsed, digests, signed_bytes
 from kinto_signer.core.changeset import diff, is_tombstone
 from kinto_signer.core.form import Form
 from kinto_signer.core.plan import Plan
+from kinto_signer.core.problems import find_record_problem
 from kinto_signer.errors import UnsignableValue
 from kinto_signer.plugin.comparing import differing, not_the_same
 from kinto_signer.plugin.resources import Place

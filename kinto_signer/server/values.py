@@ -18,8 +18,8 @@ from kinto.core.utils import apply_json_patch
 from pyramid.events import NewRequest
 from pyramid.httpexceptions import HTTPBadRequest
 
-from kinto_signer.core.canonical import find_malformed, find_problem, find_record_problem
 from kinto_signer.core.changeset import TIMESTAMP_MARKER
+from kinto_signer.core.problems import find_malformed, find_problem, find_record_problem
 from kinto_signer.core.repository import DAY_MS
 from kinto_signer.errors import WorkflowError
 from kinto_signer.plugin.answers import log_refusal

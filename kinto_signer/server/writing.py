@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kinto_signer.core.canonical import find_record_problem
 from kinto_signer.core.changeset import TIMESTAMP_MARKER
 from kinto_signer.core.plan import Plan, plan, repeated
+from kinto_signer.core.problems import find_record_problem
 from kinto_signer.core.repository import FUTURE_TOLERANCE_MS
 from kinto_signer.errors import NotYetValidError, UnsignableValue
 from kinto_signer.plugin.bulk import Copied, apply_in_bulk, copy_all
