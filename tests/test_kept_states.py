@@ -129,6 +129,7 @@ def test_what_can_be_lost_at_any_time_is_no_burden_for_replicas(app):
     assert sorted(tuple(row) for row in run(app, statement)) == [("kinto_signer_form_blocks", "u"), ("kinto_signer_forms", "u")]
 
 
+@pytest.mark.keeps("drops it itself")
 @pytest.mark.parametrize("drop", ["process", "table", "both", "tables gone", "tables gone, process", "no table"])
 def test_without_it_the_same_is_signed(app, key_pair, drop):
     put(app, *names(20))

@@ -12,7 +12,7 @@ import requests
 from kinto_signer.core.changeset import Changeset
 from kinto_signer.core.freshness import DAY_MS, FUTURE_TOLERANCE_MS
 from kinto_signer.core.statement import check_published
-from kinto_signer.server import publisher
+from kinto_signer.server import publisher, writing
 from tests.support import faketime
 from tests.support.faketime import DAY_S, OFFSETS, FakeClock
 from tests.support.publishing_site import parse
@@ -133,9 +133,14 @@ def test_a_signer_whose_clock_steps(live_kinto, create_database, key_pair, tmp_p
 # --- S: boundaries ----------------------------------------------------------------------------------------------------------
 
 
+def set_clock(monkeypatch: Any, clock: Any) -> None:
+    for module in (publisher, writing):
+        monkeypatch.setattr(module, "now_ms", clock)
+
+
 def dated_by(app: Any, monkeypatch: Any) -> int:
     """The timestamp that the next publication has at least, which S says where it refuses it."""
-    monkeypatch.setattr(publisher, "now_ms", lambda: 1)
+    set_clock(monkeypatch, lambda: 1)
     message = set_status(app, "to-sign", status=503).json["message"]
     return int(re.search(r"dated (\d+), which readers refuse \(24 hours ahead at most\)", message)[1])
 
@@ -149,7 +154,7 @@ def test_how_far_a_signer_dates_ahead_of_its_clock(before, refused, key_pair, mo
     timestamp = dated_by(app, monkeypatch)
     held = everything(app)
 
-    monkeypatch.setattr(publisher, "now_ms", lambda: timestamp - FUTURE_TOLERANCE_MS - before)
+    set_clock(monkeypatch, lambda: timestamp - FUTURE_TOLERANCE_MS - before)
     answer = set_status(app, "to-sign", status=503 if refused else 200)
 
     if refused:
@@ -166,7 +171,7 @@ def test_a_clock_that_steps_in_a_publication(key_pair, monkeypatch):
     for number in range(12):
         steps = [0, 3_600_000, -3_600_000, 20 * DAY_MS, -20 * DAY_MS]
         looks = iter([steps[(number + look) % 5] for look in range(50)])
-        monkeypatch.setattr(publisher, "now_ms", lambda looks=looks: now_ms() + next(looks))
+        set_clock(monkeypatch, lambda looks=looks: now_ms() + next(looks))
         app.put_json(f"{SOURCE}/records/r{number}", {"data": {}})
         held = everything(app)
         answer = set_status(app, "to-sign", expect_errors=True)

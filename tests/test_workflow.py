@@ -7,7 +7,7 @@ from kinto_signer.core.trust import Trust, check, load_public_key
 from kinto_signer.core.workflow import RULES, TRACKING_FIELDS, Asker, Effect, Status, decide
 from kinto_signer.errors import HashMismatchError, WorkflowError
 from kinto_signer.plugin.storage import StorageRepository
-from kinto_signer.server import publisher
+from kinto_signer.server import writing
 from tests.support.servers import authorization
 from tests.support.site import (
     BUCKET,
@@ -258,7 +258,7 @@ def test_a_refresh_signs_no_digest_that_was_not_signed_before(app, key_pair):
 def test_what_the_storage_did_not_keep_is_not_signed(app, monkeypatch):
     put(app, "r1", n=1)
     before = everything(app)
-    write, in_bulk = StorageRepository.write, publisher.apply_in_bulk
+    write, in_bulk = StorageRepository.write, writing.apply_in_bulk
 
     def forgetful(self, name, changes):
         write(self, name, [{**change, "n": 2} for change in changes])
@@ -268,7 +268,7 @@ def test_what_the_storage_did_not_keep_is_not_signed(app, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(StorageRepository, "write", forgetful)
-        patched.setattr(publisher, "apply_in_bulk", forgetful_in_bulk)
+        patched.setattr(writing, "apply_in_bulk", forgetful_in_bulk)
         answer = set_status(app, "to-sign", status=503)
     assert answer.json["details"]["reason"] == "signer"
     assert everything(app) == before

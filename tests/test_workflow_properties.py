@@ -10,7 +10,7 @@ from hypothesis import Phase
 from kinto_signer.core import workflow
 from kinto_signer.plugin import rollback
 from kinto_signer.plugin.storage import StorageRepository
-from kinto_signer.server import groups, listeners, publisher, restoring, signoff
+from kinto_signer.server import groups, listeners, restoring, signoff, writing
 from kinto_signer.server.publisher import Publisher
 from kinto_signer.server.signoff import SignOff
 from tests.support.campaigns import IN_FULL, rounds
@@ -54,7 +54,7 @@ def _only_who_requested(self, old):
     return old is workflow.Status.TO_REVIEW and self.attributes.get("last_review_request_by") == self.user
 
 
-_WRITES, _ASKER, _PLAN = restoring._writes, signoff.Asker, publisher.plan
+_WRITES, _ASKER, _PLAN = restoring._writes, signoff.Asker, writing.plan
 BROKEN = {
     "nobody is kept from approving": (SignOff, "_took_part", lambda self, old: False),
     "those who edited are never kept from approving": (SignOff, "_took_part", _only_who_requested),
@@ -65,7 +65,7 @@ BROKEN = {
         lambda in_groups, took_part, _, names: _ASKER(in_groups, took_part, False, names),
     ),
     "a refresh publishes what is pending": (Publisher, "refresh", _refresh_with_what_is_pending),
-    "one record is not published": (publisher, "plan", lambda source, *args, **options: _PLAN(source[:2], *args, **options)),
+    "one record is not published": (writing, "plan", lambda source, *args, **options: _PLAN(source[:2], *args, **options)),
     "a rollback leaves what is new": (restoring, "_writes", _writes_without_tombstones),
     "a deletion leaves no tombstone": (StorageRepository, "_bury", _forget_instead_of_bury),
     "an edit leaves the review open": (listeners, "edited", lambda event, attributes: {}),

@@ -13,8 +13,8 @@ import sqlalchemy
 import transaction
 
 from kinto_signer.authority.publication import Publication
+from kinto_signer.server import publisher
 from kinto_signer.server.authorities import Authorities
-from kinto_signer.server.publisher import Publisher
 
 PHASES = (
     "S looks",
@@ -81,7 +81,7 @@ def on_authority(registry, notes):
 
 
 def on_signer(notes):
-    look, write, push = Authorities.look, Publisher._write, Authorities.push
+    look, write, push = Authorities.look, publisher.write, Authorities.push
 
     def noted_look(*arguments):
         notes.reach("S looks")
@@ -96,4 +96,4 @@ def on_signer(notes):
         push(*arguments)
         notes.reach("S before its commit")
 
-    Authorities.look, Publisher._write, Authorities.push = noted_look, noted_write, noted_push
+    Authorities.look, publisher.write, Authorities.push = noted_look, noted_write, noted_push
