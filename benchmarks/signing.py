@@ -18,7 +18,7 @@ from tests.support.settings import Settings, guarded_settings, kinto_settings, s
 
 ALONE = "/buckets/main-workspace -> /buckets/main"
 PREVIEW = "/buckets/main-workspace -> /buckets/main-preview -> /buckets/main"
-KEPT_TABLES = "kinto_signer_forms, kinto_signer_form_blocks"
+KEPT_TABLES = "kinto_signer_forms, kinto_signer_blocks"
 FIRST, KEPT, LOADED, DROPPED, REFRESH = "first", "kept", "loaded", "dropped", "refresh"
 
 

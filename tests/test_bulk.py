@@ -125,6 +125,8 @@ def test_all_of_another_collection(on_postgresql, in_use):
     before = [tombstone_of(state[0]["id"], T - 9), tombstone_of("x", T - 8)] if in_use else []
     if in_use:
         on_postgresql.apply(before)
+    else:
+        on_postgresql.bulk.resource_timestamp("record", on_postgresql.uri)  # starts its clock, which is ahead
     copy_all(on_postgresql.bulk, on_postgresql.uri, origin, timestamp=T + 50)
     transaction.commit()
     there = {change["id"] for change in state}

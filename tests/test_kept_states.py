@@ -125,8 +125,8 @@ def test_another_process_starts_from_what_was_saved(app, key_pair, database, mon
 
 @pytest.mark.keeps("drops it itself")
 def test_what_can_be_lost_at_any_time_is_no_burden_for_replicas(app):
-    statement = "SELECT relname, relpersistence FROM pg_class WHERE relname LIKE 'kinto_signer_form%' AND relkind = 'r'"
-    assert sorted(tuple(row) for row in run(app, statement)) == [("kinto_signer_form_blocks", "u"), ("kinto_signer_forms", "u")]
+    statement = "SELECT relname, relpersistence FROM pg_class WHERE relname LIKE 'kinto_signer_%' AND relkind = 'r'"
+    assert sorted(tuple(row) for row in run(app, statement)) == [("kinto_signer_blocks", "u"), ("kinto_signer_forms", "u")]
 
 
 @pytest.mark.keeps("drops it itself")
@@ -143,7 +143,7 @@ def test_without_it_the_same_is_signed(app, key_pair, drop):
         states(app).forget()
     put(app, "r07", value=1)
     if drop.startswith("tables gone"):
-        run(app, "DROP TABLE kinto_signer_forms, kinto_signer_form_blocks")
+        run(app, "DROP TABLE kinto_signer_forms, kinto_signer_blocks")
     publish(app)
     assert_published(app, key_pair)
 
@@ -166,7 +166,7 @@ def test_an_account_that_may_make_no_tables(key_pair, database, monkeypatch, cap
 def test_a_server_starts_while_somebody_reads_the_tables(app, key_pair, database):
     """As a back-up does for as long as it takes: nothing is altered that is there already."""
     with closing(psycopg2.connect(database)) as other, other.cursor() as cursor:
-        cursor.execute("LOCK TABLE kinto_signer_forms, kinto_signer_form_blocks IN ACCESS SHARE MODE")
+        cursor.execute("LOCK TABLE kinto_signer_forms, kinto_signer_blocks IN ACCESS SHARE MODE")
         run(app, "SET lock_timeout = '1s'")
         try:
             assert states(signer_app(key_pair, database=database, collection=False)).saves
@@ -248,7 +248,7 @@ def test_altered_bytes_in_the_table_are_never_signed(app, key_pair, database, ca
     publish(app)
     run(
         app,
-        "UPDATE kinto_signer_form_blocks SET forms = replace(forms, '\"n\":', '\"m\":') WHERE ids LIKE :like",
+        "UPDATE kinto_signer_blocks SET forms = replace(forms, '\"n\":', '\"m\":') WHERE ids LIKE :like",
         like=f"%{where}%",
     )
     other = signer_app(key_pair, database=database, collection=False)
@@ -268,11 +268,11 @@ def test_altered_bytes_in_the_table_are_never_signed(app, key_pair, database, ca
         "UPDATE kinto_signer_forms SET signed_timestamp = signed_timestamp + 1",
         "UPDATE kinto_signer_forms SET server = 'another'",
         "UPDATE kinto_signer_forms SET source = 'main-workspace/other'",
-        "UPDATE kinto_signer_form_blocks SET ids = ids || E'\\nz'",
-        "UPDATE kinto_signer_form_blocks SET ids = 'zzz' WHERE first_id = 'r00'",
-        "UPDATE kinto_signer_form_blocks SET forms = 'Ž'",
-        "DELETE FROM kinto_signer_form_blocks WHERE first_id = 'r00'",
-        "DELETE FROM kinto_signer_form_blocks",
+        "UPDATE kinto_signer_blocks SET ids = ids || E'\\nz'",
+        "UPDATE kinto_signer_blocks SET ids = 'zzz' WHERE first_id = 'r00'",
+        "UPDATE kinto_signer_blocks SET forms = 'Ž'",
+        "DELETE FROM kinto_signer_blocks WHERE first_id = 'r00'",
+        "DELETE FROM kinto_signer_blocks",
     ],
 )
 def test_a_table_that_makes_no_sense_is_left_alone(app, key_pair, database, statement):
@@ -341,7 +341,7 @@ def test_a_digest_that_nobody_signed_proves_nothing(app, key_pair, database, mon
     put(app, "r19", value=1)
     publish(app)  # what the first one wrote is not looked at any more
     before = app.get(DESTINATION).json["data"]
-    run(app, "UPDATE kinto_signer_form_blocks SET forms = replace(forms, '\"n\":', '\"m\":')")
+    run(app, "UPDATE kinto_signer_blocks SET forms = replace(forms, '\"n\":', '\"m\":')")
     with app.app.registry.storage.client.connect() as session:
         forged = saved_forms.load(session, DESTINATION).form.digests(before["signed_timestamp"])
     transaction.commit()
@@ -562,7 +562,7 @@ def test_more_than_is_read_at_once_is_copied_inside_the_database(app, key_pair, 
     found = app.get(f"{SOURCE}/diff?_limit=100").json["data"]
     assert (len(found["created"]), len(found["updated"]), len(found["deleted"])) == (30, 1, 1)
     states(app).forget()
-    run(app, "DROP TABLE IF EXISTS kinto_signer_forms, kinto_signer_form_blocks")
+    run(app, "DROP TABLE IF EXISTS kinto_signer_forms, kinto_signer_blocks")
     app.patch_json(SOURCE, {"data": {"status": "to-sign", "reviewed_digest": found["digest"]}})
     assert_published(app, key_pair)
     by_time = sorted(app.get(f"{DESTINATION}/records").json["data"], key=lambda record: record["last_modified"])

@@ -2,8 +2,11 @@
 
 import json
 import random
+from contextlib import closing
 from functools import cached_property
+from types import SimpleNamespace
 
+import psycopg2
 import pytest
 import sqlalchemy
 import transaction
@@ -13,7 +16,8 @@ from kinto_signer.core import form as form_module
 from kinto_signer.core.form import Block, Form
 from kinto_signer.plugin import comparing as comparing_sql
 from kinto_signer.plugin import saved_forms
-from kinto_signer.server import compared, copied_form, kept_states, stored, writing
+from kinto_signer.plugin.clock import now_ms
+from kinto_signer.server import compared, copied_form, kept_states, publisher, stored, writing
 from tests.support.campaigns import rounds
 from tests.support.editing import independently_verified
 from tests.support.site import DESTINATION, SOURCE, set_status, signer_app
@@ -207,22 +211,66 @@ def test_a_preview_that_becomes_something_else_while_it_is_copied_is_not_signed(
             assert_published(app, key_pair, PREVIEW)
 
 
-def test_a_source_that_was_there_before_the_signer_gets_a_preview_like_the_destination(new_app, key_pair, monkeypatch):
-    """The preview's clock starts while the destination is published, above the first timestamps that are given there."""
+def test_a_preview_gets_the_destinations_timestamps_also_below_its_clock(new_app, key_pair, monkeypatch):
+    """A source that was there before the signer: the preview's clock starts while the destination is published."""
     monkeypatch.setattr(compared, "MANY", 5)
+    now = now_ms()
+    monkeypatch.setattr(publisher, "now_ms", lambda: now)
     app = new_app(collection=False)
     statement = (
         "INSERT INTO objects (id, parent_id, resource_name, data, last_modified, deleted) "
         "VALUES ('regions', '/buckets/main-workspace', 'collection', '{}', from_epoch(1700000000000), false)"
     )
     run(app, statement)
-    create_many(app, {"n": 1}, 3000)
+    start = "INSERT INTO timestamps (parent_id, resource_name, last_modified) VALUES (:uri, 'record', from_epoch(:at))"
+    run(app, start, uri=PREVIEW, at=now + 5)
+    create_many(app, {"n": 1}, 9)
     set_status(app, "to-sign")
     found = timestamps(app, PREVIEW)
     assert found == timestamps(app, DESTINATION)
-    (clock,) = run(app, "SELECT as_epoch(last_modified) FROM timestamps WHERE parent_id = :uri", uri=PREVIEW)
-    assert clock[0] <= max(found.values())
+    assert sorted(found.values()) == [now + 1 + number for number in range(9)]
     assert_published(app, key_pair)
+
+
+def test_a_preview_in_memory_gets_no_timestamp_at_its_clock(key_pair, monkeypatch):
+    """Kinto would move it."""
+    now = now_ms()
+    monkeypatch.setattr(publisher, "now_ms", lambda: now)
+    app = signer_app(key_pair, kinto__signer__resources=RESOURCES, collection=False)
+    app.app.registry.storage._timestamps[PREVIEW]["record"] = now + 2
+    parts = [{"method": "PUT", "path": f"{SOURCE}/records/{name}", "body": {"data": {"n": 1}}} for name in NAMES[:4]]
+    collection = {"method": "PUT", "path": SOURCE, "body": {"data": {"status": "to-sign"}}}
+    answer = app.post_json("/batch", {"requests": [collection, *parts]})
+    assert {part["status"] for part in answer.json["responses"]} == {201}
+    assert_published(app, key_pair)
+
+
+@pytest.mark.keeps("takes the check away")
+@pytest.mark.parametrize("since", ["the first comparison", "its own"])
+def test_what_is_committed_to_the_source_between_both_copies_reaches_the_preview_next_time(app, key_pair, monkeypatch, since):
+    """With the database's password: Kinto's own writes wait. It was begun before the publication, and was not seen there."""
+    monkeypatch.setattr(compared, "MANY", 5)
+    monkeypatch.setattr(stored, "LOOKED_AT_AGAIN", 5)
+    create_many(app, {"n": 1}, 9)
+    lacks_all = compared.Compared._lacks_all
+    with closing(psycopg2.connect(app.app.registry.settings["storage_url"])) as connection, connection.cursor() as cursor:
+        cursor.execute("""UPDATE objects SET data = '{"n": 2}' WHERE parent_id = %s AND id = 's3'""", (SOURCE,))
+
+        def commit_in_between(self):
+            found = lacks_all(self)
+            if found is not None:
+                connection.commit()
+            if found is None or since != "its own":
+                return found
+            return SimpleNamespace(created=found.created, count=found.count, since=self.since)
+
+        monkeypatch.setattr(compared.Compared, "_lacks_all", commit_in_between)
+        set_status(app, "to-sign")
+    assert contents(app, PREVIEW)["s3"] == {"n": 1}
+    put(app, "r1")
+    set_status(app, "to-sign")
+    assert contents(app, DESTINATION)["s3"] == {"n": 2}
+    assert contents(app, PREVIEW)["s3"] == {"n": 2 if since == "the first comparison" else 1}
 
 
 @pytest.fixture
@@ -242,7 +290,7 @@ def test_what_both_have_is_read_from_the_table_once(app, new_app, key_pair, read
     set_status(other, "to-sign")
     assert sorted(read_blocks) == ["r00", "r03", "r06", "r06", "r09"]  # the one that changed was written anew by then
     assert_published(other, key_pair)
-    run(other, "UPDATE kinto_signer_form_blocks SET forms = 'x', ids = 'x' WHERE uri = :uri AND first_id <> 'r03'", uri=PREVIEW)
+    run(other, "UPDATE kinto_signer_blocks SET forms = 'x', ids = 'x' WHERE uri = :uri AND first_id <> 'r03'", uri=PREVIEW)
     third = new_app(collection=False)
     put(third, NAMES[4], n=3)
     set_status(third, "to-sign")
@@ -261,8 +309,8 @@ def test_rows_that_only_claim_to_be_those_of_the_other_copy(app, new_app, key_pa
     for value in (2, 3):  # the row gets another timestamp in the preview only; what was written last is looked at once more
         put(app, NAMES[0], n=value)
         set_status(app, "to-sign")
-    written = "SELECT written FROM kinto_signer_form_blocks other WHERE other.uri = :other AND other.first_id = block.first_id"
-    run(app, f"UPDATE kinto_signer_form_blocks block SET written = ({written}) WHERE uri = :uri", uri=PREVIEW, other=DESTINATION)
+    written = "SELECT written FROM kinto_signer_blocks other WHERE other.uri = :other AND other.first_id = block.first_id"
+    run(app, f"UPDATE kinto_signer_blocks block SET written = ({written}) WHERE uri = :uri", uri=PREVIEW, other=DESTINATION)
     other = new_app(collection=False)
     if not proves:
         monkeypatch.setattr(Form, "proven", lambda form, *others: form)

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import sqlalchemy
 
-_OFF = {way: sqlalchemy.text(f"SET LOCAL enable_{way} = off") for way in ("nestloop", "seqscan")}
+_OFF = sqlalchemy.text("SELECT current_setting(:name), set_config(:name, 'off', true)")
 _ROOM = sqlalchemy.text("""
-SELECT set_config('work_mem', GREATEST(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true)
+SELECT current_setting('work_mem'),
+       set_config('work_mem', GREATEST(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true)
 """)
-_AS_BEFORE = sqlalchemy.text("SET LOCAL work_mem TO DEFAULT")
-_ON = {way: sqlalchemy.text(f"SET LOCAL enable_{way} = on") for way in _OFF}
+_AS_BEFORE = sqlalchemy.text("SELECT set_config(:name, :before, true)")
 
 
 @contextmanager
@@ -23,9 +23,10 @@ def without(session: Any, way: Literal["nestloop", "seqscan"]) -> Iterator[None]
     nestloop: without statistics, as after much was written, PostgreSQL may take one, which takes ten times as long. seqscan: once
     it has statistics it would rather read the whole table than one collection's rows by their index.
     """
-    session.execute(_OFF[way])
+    name = f"enable_{way}"
+    before = session.execute(_OFF, {"name": name}).one()[0]
     yield
-    session.execute(_ON[way])
+    session.execute(_AS_BEFORE, {"name": name, "before": before})
 
 
 @contextmanager
@@ -34,6 +35,6 @@ def with_room(session: Any) -> Iterator[None]:
 
     With PostgreSQL's 4 MB they go through files, which takes twice as long. What is set to more is left alone.
     """
-    session.execute(_ROOM)
+    before = session.execute(_ROOM).one()[0]
     yield
-    session.execute(_AS_BEFORE)
+    session.execute(_AS_BEFORE, {"name": "work_mem", "before": before})

@@ -27,17 +27,17 @@ _CREATE = (
     )
     """,
     """
-    CREATE UNLOGGED TABLE IF NOT EXISTS kinto_signer_form_blocks (
+    CREATE UNLOGGED TABLE IF NOT EXISTS kinto_signer_blocks (
         uri text COLLATE "C", first_id text COLLATE "C", ids text NOT NULL, forms text NOT NULL, written text NOT NULL,
         PRIMARY KEY (uri, first_id)
     )
     """,
     # They are read whole and at once: unpacking them would take longer than reading.
-    "ALTER TABLE kinto_signer_form_blocks ALTER ids SET STORAGE EXTERNAL, ALTER forms SET STORAGE EXTERNAL",
+    "ALTER TABLE kinto_signer_blocks ALTER ids SET STORAGE EXTERNAL, ALTER forms SET STORAGE EXTERNAL",
 )
 _USABLE = sqlalchemy.text("""
 SELECT count(*) = 8
-  FROM unnest(ARRAY['kinto_signer_forms', 'kinto_signer_form_blocks']) AS name,
+  FROM unnest(ARRAY['kinto_signer_forms', 'kinto_signer_blocks']) AS name,
        unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
  WHERE has_table_privilege(to_regclass(name), privilege)
 """)
@@ -46,8 +46,8 @@ _HEAD = sqlalchemy.text("SELECT version, source, signed_timestamp, oldest, own, 
 # Two rows that were `written` at once, one for each of two collections, are the same.
 _BLOCKS = sqlalchemy.text("""
 SELECT block.first_id, CASE WHEN same.uri IS NULL THEN block.ids END, CASE WHEN same.uri IS NULL THEN block.forms END
-  FROM kinto_signer_form_blocks block
-  LEFT JOIN kinto_signer_form_blocks same
+  FROM kinto_signer_blocks block
+  LEFT JOIN kinto_signer_blocks same
     ON same.uri = :other AND same.first_id = block.first_id AND same.written = block.written
  WHERE block.uri = :uri
  ORDER BY block.first_id
@@ -58,16 +58,16 @@ INSERT INTO kinto_signer_forms VALUES (:uri, :version, :source, :timestamp, :old
    SET version = :version, source = :source, signed_timestamp = :timestamp, oldest = :oldest, own = :own, server = :server
 """)
 _SET_BLOCKS = """
-INSERT INTO kinto_signer_form_blocks VALUES %s
+INSERT INTO kinto_signer_blocks VALUES %s
     ON CONFLICT (uri, first_id) DO UPDATE SET ids = EXCLUDED.ids, forms = EXCLUDED.forms, written = EXCLUDED.written
 """
 _COPY_BLOCKS = sqlalchemy.text("""
-INSERT INTO kinto_signer_form_blocks
-SELECT :uri, first_id, ids, forms, written FROM kinto_signer_form_blocks WHERE uri = :other AND first_id = ANY(:firsts)
+INSERT INTO kinto_signer_blocks
+SELECT :uri, first_id, ids, forms, written FROM kinto_signer_blocks WHERE uri = :other AND first_id = ANY(:firsts)
     ON CONFLICT (uri, first_id) DO UPDATE SET ids = EXCLUDED.ids, forms = EXCLUDED.forms, written = EXCLUDED.written
 """)
-_DELETE_ALL = sqlalchemy.text("DELETE FROM kinto_signer_form_blocks WHERE uri = :uri")
-_DELETE_SOME = sqlalchemy.text("DELETE FROM kinto_signer_form_blocks WHERE uri = :uri AND first_id = ANY(:firsts)")
+_DELETE_ALL = sqlalchemy.text("DELETE FROM kinto_signer_blocks WHERE uri = :uri")
+_DELETE_SOME = sqlalchemy.text("DELETE FROM kinto_signer_blocks WHERE uri = :uri AND first_id = ANY(:firsts)")
 _NONCE = 32
 _NUMBER = re.compile("[0-9]{1,19}")
 

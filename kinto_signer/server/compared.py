@@ -73,7 +73,9 @@ class Compared:
                 self.source_part, self.copy_part = found.source, found.copy
             lacking = self._lacks_all() if found is None else None
             if lacking is not None:
-                self.created, self.source_part, self.copy_part = lacking, [], []
+                self.created, self.source_part, self.copy_part = lacking.created, [], []
+                self.since = lacking.since  # the source is known as it was then
+                self.count = lacking.count
             elif found is None or (kept is not None and kept.used >= CHECKED_EVERY):
                 apart = differing(session, *places)
                 many = apart.alone if len(apart.alone) > MANY else {}
@@ -84,12 +86,12 @@ class Compared:
                     logger.error("%s: not everything is known that was written since the last publication.", self.copy.name)
                     self.kept = None
 
-    def _lacks_all(self) -> dict[str, int] | None:
-        """`created`, where nothing is in this copy and nothing was in the other one."""
+    def _lacks_all(self) -> Compared | None:
+        """The other copy, where nothing is in this one and nothing was in that one."""
         other = self._beside
         if other is None or not other.created or other.source_part or other.copy_part or len(other.created) != other.count:
             return None
-        return other.created if self.repository.count(self.copy.name) == 0 else None
+        return other if self.repository.count(self.copy.name) == 0 else None
 
     def _known(self, session: Any) -> KeptState | None:
         states: KeptStates = self._registry.signer_kept_states
@@ -112,9 +114,7 @@ class Compared:
     @cached_property
     def count(self) -> int:
         """Of the source's live records."""
-        if self._found is not None:
-            return self._found.in_source.live
-        return self.repository.count(self.source.name) if self._beside is None else self._beside.count
+        return self.repository.count(self.source.name) if self._found is None else self._found.in_source.live
 
     def difference(self, copied: tuple[str, ...]) -> Difference:
         """What publishing the source would make of the copy. copied: the attributes that are published beside the records."""

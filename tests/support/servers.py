@@ -28,7 +28,6 @@ from tests.support.settings import PASSWORD, Settings, kinto_settings
 ROOT = Path(__file__).resolve().parents[2]
 TETHERED = Path(__file__).with_name("tethered.py")
 WSGI = ROOT / "config" / "wsgi.py"
-MEASURED_WSGI = Path(__file__).with_name("measured_wsgi.py")
 KEPT_WSGI = Path(kept.__file__).with_name("wsgi.py")
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 15
@@ -91,17 +90,14 @@ class LiveKinto:
             command += ["--respawn-failed-workers", "--respawn-interval", "0.1"]
         environment = {**os.environ, **self.environment, "KINTO_INI": str(self.ini)}
         ours = self.python == sys.executable
-        measured = ours and "COVERAGE_PROCESS_CONFIG" in environment and "kinto_signer" in self.settings.get("kinto.includes", "")
-        if not measured:  # a plain Kinto runs nothing of ours, and twice as fast without coverage
-            environment = {name: value for name, value in environment.items() if not name.startswith("COVERAGE")}
-        wsgi = MEASURED_WSGI if measured else WSGI
-        command += [f"{wsgi if mode == 'on' else KEPT_WSGI}:application"]
+        # Without coverage it is twice as fast; what it runs of ours is measured where tests call it in their own process.
+        environment = {name: value for name, value in environment.items() if not name.startswith("COVERAGE")}
+        command += [f"{WSGI if mode == 'on' else KEPT_WSGI}:application"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [str(part) for part in command],
                 env=environment,
-                # Where coverage collects what the workers measured; another Python is not to import what is there.
-                cwd=ROOT if ours else self.folder,
+                cwd=ROOT if ours else self.folder,  # another Python is not to import what is there
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -96,9 +96,9 @@ def in_words(way: Way) -> str:
 
 # --- in the table: each is given the rows of a collection (first_id, ids, forms) -----------------------------------------------
 
-_ROWS = sqlalchemy.text("SELECT first_id, ids, forms FROM kinto_signer_form_blocks WHERE uri = :uri ORDER BY first_id")
-_SET_FORMS = "UPDATE kinto_signer_form_blocks SET forms = :forms, written = 'altered' WHERE uri = :uri AND first_id = :first_id"
-_DELETE = "DELETE FROM kinto_signer_form_blocks WHERE uri = :uri AND first_id = :first_id"
+_ROWS = sqlalchemy.text("SELECT first_id, ids, forms FROM kinto_signer_blocks WHERE uri = :uri ORDER BY first_id")
+_SET_FORMS = "UPDATE kinto_signer_blocks SET forms = :forms, written = 'altered' WHERE uri = :uri AND first_id = :first_id"
+_DELETE = "DELETE FROM kinto_signer_blocks WHERE uri = :uri AND first_id = :first_id"
 
 
 def _byte_in_table(rows: Any, number: int) -> tuple[str, dict[str, str]]:

@@ -12,7 +12,7 @@ from tests.support.kept.altering import EVERYWHERE, IN_MEMORY, alter_table, in_w
 from tests.support.kept.counts import Turns, count
 from tests.support.kept.proofs import Proofs
 
-TABLES = ("kinto_signer_form_blocks", "kinto_signer_forms")
+TABLES = ("kinto_signer_blocks", "kinto_signer_forms")
 
 
 def compare(patch: Any) -> None:
