@@ -17,7 +17,7 @@ from kinto_signer.core.form import Block, Form
 from kinto_signer.plugin import comparing as comparing_sql
 from kinto_signer.plugin import saved_forms
 from kinto_signer.plugin.clock import now_ms
-from kinto_signer.server import compared, copied_form, kept_states, publisher, stored, writing
+from kinto_signer.server import compared, copied_form, kept_states, publisher, signoff, stored, writing
 from tests.support.campaigns import rounds
 from tests.support.editing import independently_verified
 from tests.support.site import DESTINATION, SOURCE, set_status, signer_app
@@ -214,7 +214,7 @@ def test_a_preview_that_becomes_something_else_while_it_is_copied_is_not_signed(
 def test_a_preview_gets_the_destinations_timestamps_also_below_its_clock(new_app, key_pair, monkeypatch):
     """A source that was there before the signer: the preview's clock starts while the destination is published."""
     monkeypatch.setattr(compared, "MANY", 5)
-    now = now_ms()
+    now = now_ms() + 60_000
     monkeypatch.setattr(publisher, "now_ms", lambda: now)
     app = new_app(collection=False)
     statement = (
@@ -234,7 +234,7 @@ def test_a_preview_gets_the_destinations_timestamps_also_below_its_clock(new_app
 
 def test_a_preview_in_memory_gets_no_timestamp_at_its_clock(key_pair, monkeypatch):
     """Kinto would move it."""
-    now = now_ms()
+    now = now_ms() + 60_000
     monkeypatch.setattr(publisher, "now_ms", lambda: now)
     app = signer_app(key_pair, kinto__signer__resources=RESOURCES, collection=False)
     app.app.registry.storage._timestamps[PREVIEW]["record"] = now + 2
@@ -252,25 +252,26 @@ def test_what_is_committed_to_the_source_between_both_copies_reaches_the_preview
     monkeypatch.setattr(compared, "MANY", 5)
     monkeypatch.setattr(stored, "LOOKED_AT_AGAIN", 5)
     create_many(app, {"n": 1}, 9)
-    lacks_all = compared.Compared._lacks_all
+    lacks_all, fill_preview = compared.Compared._lacks_all, signoff.SignOff._fill_preview
+
+    def known_since_it_was_looked_at(self):
+        other = lacks_all(self)
+        return other and SimpleNamespace(created=other.created, count=other.count, since=self.since)
+
     with closing(psycopg2.connect(app.app.registry.settings["storage_url"])) as connection, connection.cursor() as cursor:
         cursor.execute("""UPDATE objects SET data = '{"n": 2}' WHERE parent_id = %s AND id = 's3'""", (SOURCE,))
-
-        def commit_in_between(self):
-            found = lacks_all(self)
-            if found is not None:
-                connection.commit()
-            if found is None or since != "its own":
-                return found
-            return SimpleNamespace(created=found.created, count=found.count, since=self.since)
-
-        monkeypatch.setattr(compared.Compared, "_lacks_all", commit_in_between)
+        monkeypatch.setattr(
+            signoff.SignOff, "_fill_preview", lambda self, *beside: connection.commit() or fill_preview(self, *beside)
+        )
+        if since == "its own":
+            monkeypatch.setattr(compared.Compared, "_lacks_all", known_since_it_was_looked_at)
         set_status(app, "to-sign")
-    assert contents(app, PREVIEW)["s3"] == {"n": 1}
+    monkeypatch.setattr(signoff.SignOff, "_fill_preview", fill_preview)
+    assert contents(app, PREVIEW)["s3"]["n"] == 1
     put(app, "r1")
     set_status(app, "to-sign")
-    assert contents(app, DESTINATION)["s3"] == {"n": 2}
-    assert contents(app, PREVIEW)["s3"] == {"n": 2 if since == "the first comparison" else 1}
+    assert contents(app, DESTINATION)["s3"]["n"] == 2
+    assert contents(app, PREVIEW)["s3"]["n"] == (2 if since == "the first comparison" else 1)
 
 
 @pytest.fixture
