@@ -83,20 +83,12 @@ class Publisher:
         raises; the transaction must then be undone.
         """
         name, origin = resource.destination.name, origin or resource.source
-        authorities, own = (
-            Authorities(self.registry, resource),
-            Own(self.repository, name, self.signing.copied_attributes(resource)),
-        )
+        own = Own(self.repository, name, self.signing.copied_attributes(resource))
+        authorities = Authorities(self.registry, resource)
         compared = compared or self.compare(resource, origin, beside)
         if not allow_mass_deletion:
             self._refuse_mass_deletion(resource, own, compared)
-        if compared.partly and own.attributes is not None:
-            own.look_at(compared.copy_part)
-        authorities.look(own, compared)
-        create_place(self.registry, resource.destination, resource)
-        if compared.partly and own.part is None:  # not before: an authority on S's own database would wait for us
-            own.look_at(compared.copy_part)
-        self._clock.lap("look")
+        self._look(resource, own, authorities, compared)
         if origin == resource.destination and self.repository.count(name):
             check(name, self.repository.changeset(name), self.signing.trust(resource))
         copied = self.repository.attributes(resource.source.name) or {}
@@ -113,6 +105,22 @@ class Publisher:
             return self.publish(
                 resource, origin, compared=compared, beside=beside, allow_mass_deletion=allow_mass_deletion, renew=True
             )
+        return self._sign(resource, authorities, compared, planned, content)
+
+    def _look(self, resource: Resource, own: Own, authorities: Authorities, compared: Compared) -> None:
+        """At what is held here and there."""
+        if compared.partly and own.attributes is not None:
+            own.look_at(compared.copy_part)
+        authorities.look(own, compared)
+        create_place(self.registry, resource.destination, resource)
+        if compared.partly and own.part is None:  # not before: an authority on S's own database would wait for us
+            own.look_at(compared.copy_part)
+        self._clock.lap("look")
+
+    def _sign(
+        self, resource: Resource, authorities: Authorities, compared: Compared, planned: Plan, content: Stored
+    ) -> Published:
+        """Sign what is stored now; it is pushed before the commit."""
         signed = content.digests, self._signatures(resource, content.digests, content.signed_bytes)
         others = [part.seen.state.metadata for part in authorities.parts]
         attributes = self._attributes.publish(resource, planned.timestamp, *signed, resource.source, content.count, others)
