@@ -50,6 +50,7 @@ def test_whatever_changes_it_is_the_form_of_what_is_there(first, following):
         assert form.signed_bytes(timestamp) == signed_bytes(state.values(), timestamp)
         assert list(form.ids) == sorted(state)
         assert len(form) == len(state)
+        assert form.holds_together
         assert {name: form.chunk(name) for name in IDS} == {
             name: canonical_parsed(state[name]) if name in state else None for name in IDS
         }
@@ -79,6 +80,19 @@ def test_altered_bytes_from_the_change_on_prove_nothing():
         proven = poisoned.proven(5000, signed, changed) is not None
         assert proven is (number < 3)  # those in front are not hashed again
         assert right or not proven  # and what is proven is right
+
+
+def test_a_form_with_blocks_in_another_order_or_without_a_record_does_not_hold_together():
+    form = form_of({name: record(name, 1) for name in IDS})
+    form.digests(5000)
+    one, two, *rest = form.blocks
+    without = [one, Block(two.ids[1:], two.chunks[1:]), *rest]
+    for blocks, whole in ((form.blocks, True), ([two, one, *rest], False), (without, False)):
+        other = Form(blocks)
+        other._marks = form._marks
+        assert other.holds_together is whole
+    assert Form(without).holds_together  # nothing was hashed yet
+    assert Form().holds_together
 
 
 def test_altered_hashes_prove_nothing():

@@ -13,7 +13,7 @@ import transaction
 from kinto_signer.authority.publication import Publication
 from kinto_signer.authority.stored import StoredStates
 from kinto_signer.core.acceptance import Accepted
-from kinto_signer.core.form import Form
+from kinto_signer.core.form import Block, Form
 from kinto_signer.core.trust import check
 from kinto_signer.plugin import kept as module
 from kinto_signer.plugin.kept import KeptForms
@@ -321,6 +321,23 @@ def test_altered_bytes_in_front_of_the_change_are_not_needed_and_found_later(app
     signer.publish(app, r00=1)
     signer.assert_is_held_by(app)
     assert "what is kept of it in memory is not what is stored" in caplog.text
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_a_record_that_memory_lost_does_not_stand_for_one_that_was_removed(app, signer, postgres, database, monkeypatch, looks):
+    """Both are one record fewer: counting them finds no difference."""
+    assert isinstance(outcome(app), Accepted)
+    held = kept(app)
+    first, *rest = held.form.blocks
+    form = Form([Block(first.ids[1:], first.chunks[1:]), *rest])
+    form._marks = held.form._marks
+    replace_kept(app, replace(held, form=form))
+    postgres.execute("DELETE FROM objects WHERE resource_name = 'record' AND id = 'r07'", database)
+    if looks:
+        assert outcome(app).reason == "hash-mismatch"
+    else:
+        monkeypatch.setattr(Form, "holds_together", True)
+        assert isinstance(outcome(app), Accepted)
 
 
 def test_altered_hash_states_refuse_nothing(app, signer, unfounded):

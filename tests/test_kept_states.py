@@ -218,6 +218,22 @@ def test_altered_bytes_in_memory_are_never_signed(app, key_pair, caplog, where, 
 
 
 @pytest.mark.keeps("alters it itself")
+def test_what_does_not_hold_together_in_memory_is_not_used(app, key_pair, caplog):
+    put(app, *names(20))
+    publish(app)
+    kept = states(app).get(NAME)
+    first, *rest = kept.form.blocks
+    altered = Form([Block(first.ids[1:], first.chunks[1:]), *rest])
+    altered._marks = kept.form._marks
+    object.__setattr__(kept, "form", altered)
+    run(app, "DELETE FROM objects WHERE parent_id = :uri AND id = 'r07'", uri=DESTINATION)
+    put(app, "r19", value=2)
+    publish(app)
+    assert "what is kept of it in memory is not what was signed" in caplog.text
+    assert_published(app, key_pair)
+
+
+@pytest.mark.keeps("alters it itself")
 def test_a_signer_that_takes_all_of_it_is_given_what_is_stored(app, key_pair, caplog, monkeypatch):
     """Also where what was altered stands in front of what changed, and is known by its hash."""
 

@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 from kinto_signer.core.canonical import SIGNATURE_PREFIX, Digests, format_hash
@@ -37,10 +37,11 @@ class Block:
 
 @dataclass(frozen=True)
 class _Mark:
-    """The states of the two hashes in front of a block. They are copied before they go on."""
+    """The states of the two hashes in front of a block. They are copied before they go on. count: of the records so far."""
 
     signed: Any
     plain: Any
+    count: int = 0
 
     def says(self, other: _Mark) -> bool:
         """Whether both are the same states."""
@@ -89,6 +90,15 @@ class Form:
         block = self.blocks[number]
         at = bisect_left(block.ids, record_id)
         return block.chunks[at] if at < len(block.ids) and block.ids[at] == record_id else None
+
+    @property
+    def holds_together(self) -> bool:
+        """Whether the blocks are in order, and have as many records as were hashed; their bytes are not looked at.
+
+        Who asks for a record of a form that does not gets any answer.
+        """
+        in_order = all(one.ids[-1] < other.ids[0] for one, other in pairwise(self.blocks))
+        return in_order and (len(self._marks) <= len(self.blocks) or self._marks[-1].count == len(self))
 
     @property
     def size_bytes(self) -> int:
@@ -178,7 +188,7 @@ def _after(mark: _Mark, block: Block, *, first: bool) -> _Mark:
     signed, plain = mark.signed.copy(), mark.plain.copy()
     signed.update(body)
     plain.update(body)
-    return _Mark(signed, plain)
+    return _Mark(signed, plain, mark.count + len(block.ids))
 
 
 def _block(items: Iterable[tuple[str, bytes]]) -> Block:

@@ -140,7 +140,9 @@ class KeptForms:
 
 def _since(session: Any, uri: str, kept: StoredForm, now: Moment) -> StoredForm | None:
     """`kept` with what was written since; None where nobody can tell."""
-    if kept.since is None or kept.form.digests(0) != kept.seal or not can_tell(session, kept.since):
+    if kept.since is None or kept.form.digests(0) != kept.seal or not kept.form.holds_together:
+        return None
+    if not can_tell(session, kept.since):
         return None
     values = {"uri": uri, "then": kept.since.oldest, "now": now.oldest}
     with without(session, "seqscan"):

@@ -31,6 +31,7 @@ OVERHEAD_BYTES = 200
 """What Python needs around the canonical form of each record."""
 CHECKED_EVERY = 100
 """Publications from one to the next that reads everything and compares it with what is kept."""
+ALTERED = "%s: what is kept of it in memory is not what was signed. It is dropped, and everything is read again."
 MANY = 5000
 """Records from which on PostgreSQL compares everything faster than we look at what was touched."""
 
@@ -141,6 +142,9 @@ def touched_since(session: Any, kept: KeptState, copy: str, beside: TouchedSince
     beside: what was just found about another copy; it is not asked again of the same source since the same moment.
     """
     if not can_tell(session, kept.since):
+        return None
+    if not kept.form.holds_together:
+        logger.error(ALTERED, copy)
         return None
     places = collection_uri(kept.source), collection_uri(copy)
     if beside is not None and (beside.state.source, beside.state.since.oldest) == (kept.source, kept.since.oldest):

@@ -23,15 +23,13 @@ from kinto_signer.plugin.storage import StorageRepository, collection_uri
 from kinto_signer.plugin.touched import Moment
 from kinto_signer.server.compared import Compared
 from kinto_signer.server.copied_form import copied_form
-from kinto_signer.server.kept_states import CHECKED_EVERY, MANY, KeptState, read_form, stored_chunks
+from kinto_signer.server.kept_states import ALTERED, CHECKED_EVERY, MANY, KeptState, read_form, stored_chunks
 
 logger = logging.getLogger(__name__)
 
 LOOKED_AT_AGAIN = 500
 """Records and tombstones that a publication wrote, and the next one reads once more: another plugin may have altered some in the
 same transaction, after they were signed. Where there are more that shows when everything is read (`CHECKED_EVERY`)."""
-
-ALTERED = "%s: what is kept of it in memory is not what was signed. It is dropped, and everything is read again."
 
 
 @dataclass

@@ -28,7 +28,7 @@ def poison(patch: Any, proofs: Proofs) -> None:
 
     def poisoned_in_memory(kept: Any, key: str) -> Any:
         found = get(kept, key)
-        if found is None or isinstance(found, KeptState) or not found.form.blocks:
+        if found is None or isinstance(found, KeptState) or not found.form.blocks or proofs.is_altered(found.form):
             return found
         number, which = divmod(turn(), len(OF_A_FORM))
         other, last_block = OF_A_FORM[which](found, number)

@@ -16,11 +16,18 @@ class Proofs:
     def __init__(self, patch: Any) -> None:
         self._known: OrderedDict[int, tuple[Form, str, str, int]] = OrderedDict()
         proven, sharing, changed = Form.proven, Form.sharing, Form.changed
+        holds_together: Any = Form.__dict__["holds_together"]
 
         def noted(kept: Form, timestamp: int, expected: Any, other: Form, *arguments: Any) -> Form | None:
             found = proven(kept, timestamp, expected, other, *arguments)
             self._note(kept, other, found is not None)
             return found
+
+        def looked_at(kept: Form) -> bool:
+            sound: bool = holds_together.fget(kept)
+            if not sound:
+                self._note(kept, kept, sound)
+            return sound
 
         def shared(kept: Form, *arguments: Any) -> Form:
             found = sharing(kept, *arguments)
@@ -35,6 +42,7 @@ class Proofs:
             return found
 
         patch.setattr(Form, "proven", noted)
+        patch.setattr(Form, "holds_together", property(looked_at))
         patch.setattr(Form, "sharing", shared)
         patch.setattr(Form, "changed", changed_too)
 
@@ -42,6 +50,10 @@ class Proofs:
         """Remember that a form is altered, how, and the last block that is wrong."""
         count(f"{side}: handed out: {way}")
         self._remember(altered, side, way, last_block)
+
+    def is_altered(self, form: Form) -> bool:
+        """Whether it was handed out altered; to do so twice may undo it."""
+        return id(form) in self._known
 
     def _remember(self, altered: Form, side: str, way: str, last_block: int) -> None:
         self._known[id(altered)] = altered, side, way, last_block  # it lives as long as its number is known

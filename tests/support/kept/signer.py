@@ -68,7 +68,7 @@ def poison(patch: Any, proofs: Proofs) -> None:
 
     def poisoned_in_memory(states: KeptStates, name: str) -> Any:
         found = get(states, name)
-        if found is None or not found.form.blocks:
+        if found is None or not found.form.blocks or proofs.is_altered(found.form):
             return found
         number, which = divmod(turn(), len(IN_MEMORY) + 2)
         if which >= len(IN_MEMORY):
