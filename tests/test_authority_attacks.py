@@ -16,6 +16,8 @@ from tests.support.attacks.target import state_of
 from tests.support.states import trust_in
 from tests.support.unmeasured import unmeasured  # noqa: F401
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 CASES = [
     pytest.param(attack, backend, id=f"{attack.row}-{attack.name}-{backend}") for attack in ATTACKS for backend in attack.backends
 ]
@@ -54,7 +56,6 @@ def test_the_guard_lets_nothing_in(attack, backend, database_of, key_pair, tmp_p
     assert left_open == []
 
 
-@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(("attack", "backend"), COUNTER_PROOFS)
 def test_without_the_guard_it_gets_in(attack, backend, database_of, key_pair, tmp_path, monkeypatch):
     if attack.off is Off.VERIFICATION:

@@ -20,6 +20,9 @@ from tests.support.keys import write_key_pair
 from tests.support.servers import write_ini
 from tests.support.settings import PASSWORD, authority_settings, guarded_settings, kinto_settings, signer_settings
 from tests.support.site import SOURCE, set_status, signer_app
+from tests.support.unmeasured import unmeasured  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 NAME = "main/regions"
 

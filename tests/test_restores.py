@@ -12,6 +12,9 @@ from kinto_signer.transport import Deadline, Session
 from tests.support.servers import LiveKinto
 from tests.support.settings import PASSWORD, authority_settings, guarded_settings
 from tests.support.site import DESTINATION, SOURCE, attributes, delete_source, everything, set_status, signer_app
+from tests.support.unmeasured import unmeasured  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 NAME = "main/regions"
 THERE = {"bucket": "main", "collection": "regions"}

@@ -12,8 +12,9 @@ from tests.support.stories.attacks import WITH_A_DATABASE, WITH_THE_KEY, WITHOUT
 from tests.support.stories.reader import Reader, run_in_this_process
 from tests.support.stories.stage import BUCKETS, NAME, command, publish, staged
 from tests.support.stories.stolen_key import looks, posted_to_a, shown_by_database, verified
+from tests.support.unmeasured import unmeasured  # noqa: F401
 
-pytestmark = pytest.mark.xdist_group("stories")
+pytestmark = [pytest.mark.xdist_group("stories"), pytest.mark.usefixtures("unmeasured")]
 
 STORIES = WITHOUT_THE_KEY | WITH_THE_KEY | WITH_A_DATABASE
 NONE = "(there is none)"
