@@ -177,11 +177,10 @@ def save(
         session.execute(_DELETE_ALL, {"uri": uri})
     others = [block for block in form.blocks if block != known.get(block.ids[0])]
     there = _by_first(beside.form) if beside and others else {}
-    same = [block.ids[0] for block in others if block == there.get(block.ids[0])]
-    copied = set(same)
+    same = {block.ids[0] for block in others if block == there.get(block.ids[0])}
     if beside and same:
-        session.execute(_COPY_BLOCKS, {"uri": uri, "other": beside.uri, "firsts": same})
-    _write(session, uri, made[:_NONCE], [block for block in others if block.ids[0] not in copied])
+        session.execute(_COPY_BLOCKS, {"uri": uri, "other": beside.uri, "firsts": list(same)})
+    _write(session, uri, made[:_NONCE], [block for block in others if block.ids[0] not in same])
     values = {"uri": uri, "version": made, "source": source, "timestamp": timestamp}
     session.execute(_SET_HEAD, values | {"oldest": since.oldest, "own": since.own, "server": since.server})
     return made
